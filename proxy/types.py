@@ -1,0 +1,153 @@
+"""What travels the path: frozen values that import nothing of this program.
+
+Read it beside `pipeline.py`. Every name here is the word used in headers, logs and metric labels too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType, Protocol
+
+Digest = NewType("Digest", bytes)
+"""A name for a question: 16 bytes, a truncated HMAC-SHA-256 (RFC 2104 section 5). Hex of it is `X-Cache-Key`."""
+
+Scope = NewType("Scope", bytes)
+"""Who may share an answer: 16 bytes, a MAC of the caller's credential. Never the credential itself."""
+
+Pairs = tuple[tuple[bytes, bytes], ...]
+"""Header fields as ASGI gives them: lower-case name, value as it came."""
+
+
+class Outcome(StrEnum):
+    """How a request was answered: the value of `X-Cache` and of every `outcome` label."""
+
+    HIT = "hit"
+    SEMANTIC = "semantic"
+    STALE = "stale"
+    COLLAPSED = "collapsed"
+    MISS = "miss"
+    BYPASS = "bypass"
+    ERROR = "error"
+
+
+class Form(StrEnum):
+    """What an entry's body holds."""
+
+    WHOLE = "whole"
+    """The folded JSON answer; serves stream and plain readers."""
+    FRAMES = "frames"
+    """The stream's own frames, for an answer that folding would change; serves stream readers only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the upstream counted them (`usage` of the answer); zero where it said nothing."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Renderings(dict[str, tuple[bytes, ...]]):
+    """An answer's ready-to-send forms, made once and kept beside it in memory; `size` is their bytes."""
+
+    size: int = 0
+
+    def keep(self, variant: str, pieces: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Remember a form under its name; gives it back."""
+        self[variant] = pieces
+        self.size += sum(map(len, pieces))
+        return pieces
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A stored answer.
+
+    `body` of a WHOLE entry is a JSON object's text with the members `id`, `created` and those named in `echoes` cut
+    out. `body` of a FRAMES entry is server-sent events with `id` and `created` cut out of every frame, usage frame
+    included, `data: [DONE]` left off.
+    Times are Unix seconds; lifetimes are seconds. `finished_at` is when the upstream finished the answer: RFC 9111
+    counts `Age` from there.
+    """
+
+    name: Digest
+    endpoint: str
+    model: str
+    form: Form
+    body: bytes
+    finished_at: float
+    fresh_s: float
+    """Freshness lifetime; older than this it is stale."""
+    kept_s: float
+    """Physical lifetime (>= fresh_s): how long a stale answer may still be of use."""
+    generation: int = 0
+    """The store's generation when the question was asked; a purge of everything bumps it."""
+    id_prefix: str = "chatcmpl-"
+    echoes: tuple[str, ...] = ()
+    """Members of the answer that repeat the request's own (e.g. `metadata`): taken from the current request on a hit."""
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+    """What the upstream charged for it, by the price table; None when the model has no known price."""
+    upstream: str = ""
+    upstream_request_id: str = ""
+    upstream_s: float = 0.0
+    """Seconds the upstream took."""
+    tags: tuple[str, ...] = ()
+    renderings: Renderings = field(default_factory=Renderings, compare=False, repr=False)
+    """Not stored. The memory tier counts its size."""
+
+    def age_s(self, now: float) -> float:
+        """Seconds since the upstream finished, never below zero (a clock may step back)."""
+        return max(0.0, now - self.finished_at)
+
+    def ttl_s(self, now: float) -> float:
+        """Remaining freshness in seconds; negative when stale."""
+        return self.fresh_s - self.age_s(now)
+
+    def gone(self, now: float) -> bool:
+        """Past its physical lifetime: as if it were not there."""
+        return self.age_s(now) >= self.kept_s
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to an upstream.
+
+    `target` is the path below the upstream's base address with its query (`/chat/completions?x=1`), or an absolute
+    `/openai/...` path. `headers` are the client's end-to-end fields, already filtered. `streaming` says that the
+    client asked for server-sent events.
+    """
+
+    method: str
+    target: str
+    headers: Pairs
+    body: bytes | AsyncIterable[bytes]
+    streaming: bool = False
+
+
+class Reply(Protocol):
+    """What an upstream answered: status and end-to-end headers at once, the body as it comes.
+
+    Iterating raises `errors.UpstreamError` kinds when the body does not end cleanly. `aclose` may be called at any
+    time, more than once, and gives the connection back or closes it.
+    """
+
+    status: int
+    headers: Pairs
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReport:
+    """What a store says of itself, for `/readyz`, `/admin/stats` and metrics. Bytes and entries by tier."""
+
+    kind: str
+    degraded: str | None = None
+    """Why it does not do all it should, in a sentence for the operator; None when all is well."""
+    bytes_by_tier: dict[str, int] = field(default_factory=dict)
+    entries_by_tier: dict[str, int] = field(default_factory=dict)
