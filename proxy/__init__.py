@@ -1,0 +1,1 @@
+"""AskOnce: a caching proxy in front of OpenAI-compatible APIs. Start reading at `pipeline.py`."""

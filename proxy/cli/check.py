@@ -1,0 +1,43 @@
+"""`askonce check`: try the configuration before anyone depends on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from proxy.cli.options import ConfigFile, example, load_or_exit
+
+if TYPE_CHECKING:
+    from proxy.settings import Settings
+
+EXAMPLE = example("askonce check --config askonce.yaml")
+
+
+def check(config: ConfigFile = None) -> None:
+    """Try the settings, the store and each upstream.
+
+    One line for each part, with what to do where it fails. Exit code 1 if any part fails, 2 if the settings cannot
+    be used.
+    """
+    import asyncio
+
+    loaded = load_or_exit(config, {})
+    _say(True, "settings", f"from {config}" if config else "valid")
+    if not asyncio.run(_probed(loaded.settings)):
+        raise typer.Exit(1)
+
+
+async def _probed(settings: Settings) -> bool:
+    """Whether every part works."""
+    from proxy import app
+
+    well = True
+    async for probe in app.probe(settings):
+        _say(probe.ok, probe.part, probe.detail)
+        well = well and probe.ok
+    return well
+
+
+def _say(ok: bool, part: str, detail: str) -> None:
+    typer.echo(f"{'ok' if ok else 'FAIL':<5}{part:<20}{detail}".rstrip())

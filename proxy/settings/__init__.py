@@ -1,0 +1,39 @@
+"""What can be set, and how it is read: the only part of the program that hears of files, variables and flags."""
+
+from proxy.settings.load import Loaded, Origin, load
+from proxy.settings.names import dotted, leaves, plain
+from proxy.settings.tree import (
+    Admin,
+    Match,
+    Part,
+    Price,
+    Rule,
+    Semantic,
+    Server,
+    Settings,
+    Store,
+    Telemetry,
+    Tenants,
+    Upstream,
+)
+
+__all__ = [
+    "Admin",
+    "Loaded",
+    "Match",
+    "Origin",
+    "Part",
+    "Price",
+    "Rule",
+    "Semantic",
+    "Server",
+    "Settings",
+    "Store",
+    "Telemetry",
+    "Tenants",
+    "Upstream",
+    "dotted",
+    "leaves",
+    "load",
+    "plain",
+]

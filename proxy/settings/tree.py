@@ -1,0 +1,348 @@
+"""Everything that can be set: one frozen tree, each field with what it is, a good first value and why.
+
+The text under a field is its description in the starter file and in the JSON Schema. Unknown names are refused,
+durations are seconds and sizes are bytes however they were written, and a secret never shows its value.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from proxy.settings.units import DAY, HOUR, MINUTE, SECOND, Duration, GiB, KiB, MiB, Size
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2, token
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
+
+
+def _one_address(value: object) -> object:
+    """A list of one address is that address."""
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) != 1:
+        raise ValueError(f"has {len(value)} addresses: this version sends to exactly one")
+    return value[0]
+
+
+def _address(value: str) -> str:
+    if re.search(r"[\s\x00-\x1f\\]", value):
+        raise ValueError("holds white space or a control character")
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("should be an http or https address such as https://api.openai.com/v1")
+    if "@" in parts.netloc:
+        raise ValueError("holds a credential: take it out and set ASKONCE_UPSTREAMS__0__API_KEY or api_key_file")
+    if "?" in value or "#" in value:
+        raise ValueError("should have no query and no fragment")
+    _ = parts.port  # raises ValueError for a port that is none
+    return value.rstrip("/")
+
+
+def _store_url(value: str) -> str:
+    scheme, _, rest = value.partition("://")
+    if scheme in ("redis", "rediss"):
+        raise ValueError("names Redis, which is not in this version yet: leave it out for the embedded store")
+    if value in ("memory://", "off://"):
+        return value
+    if scheme == "sqlite" and re.fullmatch(r"/[^?#]*[^/?#]", rest):
+        return value
+    raise ValueError("should be sqlite:///absolute/path/cache.db, memory:// or off://")
+
+
+def _semantic_mode(value: object) -> object:
+    # YAML 1.1 reads a bare `off` as false and `on` as true.
+    mode = {False: "off", True: "on"}.get(value, value) if isinstance(value, bool) else value
+    if mode in ("shadow", "on"):
+        raise ValueError("matching by meaning is not in this version yet: leave it off")
+    return mode
+
+
+def _label(value: object) -> object:
+    # YAML reads 2 as a number and 2026-11-21 as a date.
+    return str(value) if isinstance(value, int | float | date) and not isinstance(value, bool) else value
+
+
+def _header_name(value: str) -> str:
+    if not _HEADER.fullmatch(value):
+        raise ValueError(f"{value!r} is not a header name")
+    return value.lower()
+
+
+def _segment(value: str) -> str:
+    if not _SEGMENT.fullmatch(value):
+        raise ValueError(f"{value!r} is not one path segment: write `realtime`, without slashes")
+    return value
+
+
+Address = Annotated[str, BeforeValidator(_one_address), AfterValidator(_address)]
+Secret = SkipJsonSchema[SecretStr | None]
+"""Never in the configuration file, so not in its schema either."""
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+Segment = Annotated[str, AfterValidator(_segment)]
+
+
+class Part(BaseModel):
+    """What every branch of the tree is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Server(Part):
+    """Where it listens and what a caller may ask of it."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """Address to listen on. Start with 127.0.0.1: only this machine can call. 0.0.0.0 opens it to the network."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    workers: int = Field(default=1, ge=1)
+    """Processes. 1: the embedded store belongs to one process, and several need a shared store (Redis)."""
+    max_body: Size = Field(default=32 * MiB, ge=1)
+    """Largest request body, as sent and after decoding. 32MiB holds a long context with a few images."""
+    max_decompression_ratio: int = Field(default=100, ge=1)
+    """How many times its size a compressed request body may grow. JSON rarely passes 20; a zip bomb starts at 1000."""
+    header_timeout: Duration = Field(default=10 * SECOND, gt=0)
+    """How long a request's header section may take. 10s is ample, and short enough against slow-loris."""
+    body_timeout: Duration = Field(default=MINUTE, gt=0)
+    """How long a request's body may take. 60s lets a full body through on a slow line."""
+    keep_alive: Duration = Field(default=75 * SECOND, gt=0)
+    """How long an idle connection stays open. 75s outlasts the 60s of common load balancers, which avoids resets."""
+    drain_timeout: Duration = Field(default=30 * SECOND, ge=0)
+    """How long a stop (SIGTERM) waits for open streams. Keep it below the grace period of what stops the process."""
+    max_header_bytes: Size = Field(default=64 * KiB, ge=1 * KiB)
+    """Largest header section of a request. 64KiB is four times what common servers take."""
+    allow_paths: tuple[Segment, ...] = ()
+    """Further first path segments below /v1 that may be reached, e.g. [threads]. Empty: those of OpenAI's API. The
+    rest is closed, because some upstreams have administration there."""
+    fast_lane: bool = True
+    """Answer hits from memory before a task is made for them. Turn it off only to look for a fault."""
+    readings: Size = 32 * MiB
+    """Memory for what was read of recent request bodies, so that an equal body is not parsed again. 0 turns it off."""
+    secret: Secret = Field(default=None, min_length=16)
+    """Keys the names of questions; 16 characters or more. Unset: made once and kept in the data directory. Set it where
+    several installations share a store."""
+    secret_file: Path | None = None
+    """File that holds `secret`."""
+    flight_max_bytes: Size = Field(default=16 * MiB, ge=1)
+    """Largest answer held for callers who ask the same at the same time. A longer one is served to those who are
+    there, and not kept."""
+    flight_max_age: Duration = Field(default=5 * MINUTE, gt=0)
+    """An upstream call older than this is not joined by new callers."""
+    flight_max_listeners: int = Field(default=10_000, ge=1)
+    """Callers that may share one upstream call; the next one starts another."""
+    unstorable_memory: Duration = Field(default=30 * SECOND, ge=0)
+    """How long an answer that could not be kept stops equal questions from waiting for one another. 30s is long
+    enough for a burst and short enough to notice a change."""
+
+
+class Upstream(Part):
+    """Somewhere that answers OpenAI-compatible calls. This version uses exactly one."""
+
+    name: str = Field(default="openai", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    """Its name in answers' keys, metrics and logs: lower-case letters, digits and hyphens."""
+    kind: Literal["openai", "vllm"] = "openai"
+    """What answers there. openai fits every OpenAI-compatible API."""
+    base_url: Address = "https://api.openai.com/v1"
+    """Its address up to and with /v1."""
+    api_key: Secret = Field(default=None, min_length=1)
+    """Credential sent in place of the caller's. Unset: the caller's own is passed on, which is the safer start."""
+    api_key_file: Path | None = None
+    """File that holds `api_key`."""
+    models: tuple[str, ...] = Field(default=("*",), min_length=1)
+    """Names of models it serves, as globs."""
+    connect_timeout: Duration = Field(default=5 * SECOND, gt=0)
+    """How long connecting may take, TLS included. 5s: a host that is up answers in well under one."""
+    first_byte_timeout: Duration = Field(default=10 * MINUTE, gt=0)
+    """How long the response's header section may take. 10m as in OpenAI's SDKs: reasoning models think for minutes."""
+    idle_timeout: Duration = Field(default=2 * MINUTE, gt=0)
+    """Longest silence inside a response."""
+    total_timeout: Duration = Field(default=HOUR, gt=0)
+    """Longest response from first to last byte; ends a stream that never does."""
+    max_connections: int = Field(default=1000, ge=1)
+    """Connections open at once; further calls wait for one."""
+    keepalive_expiry: Duration = Field(default=MINUTE, ge=0)
+    """How long an idle connection is kept for reuse. Keep it below the upstream's own limit."""
+    stream_usage: bool = True
+    """Ask for token usage on streams when the caller did not, and leave it out of what the caller gets. Without it
+    a stored stream cannot tell a later caller its usage."""
+    epoch: Annotated[str, BeforeValidator(_label)] = Field(default="", max_length=64)
+    """Part of every answer's name: change it when the model behind the address changes, and nothing old is served."""
+    ca_file: Path | None = None
+    """Certificates (PEM) to trust for this address. Unset: those the system trusts."""
+
+
+class Store(Part):
+    """Where answers are kept."""
+
+    url: Annotated[str, AfterValidator(_store_url)] | None = None
+    """sqlite:///absolute/path/cache.db, memory:// (gone at a stop) or off://. Unset: cache.db in the data directory."""
+    data_dir: Path = Path("~/.local/share/askonce")
+    """Directory of the embedded store and of the installation's secret. Unset: askonce in $XDG_DATA_HOME, or else this
+    one: in the user's own files, so that a start from another folder finds the same answers."""
+    memory: Size = 256 * MiB
+    """Answers kept in the process, in front of the store. 256MiB holds tens of thousands of short ones. 0 turns
+    it off."""
+    max_bytes: Size = Field(default=4 * GiB, ge=1 * MiB)
+    """Size of the store on disk; the least used answers make room."""
+    max_entry: Size = Field(default=4 * MiB, ge=1 * KiB)
+    """Largest answer kept. 4MiB is far over any text a model writes."""
+    read_timeout: Duration = Field(default=0.25 * SECOND, gt=0)
+    """How long a look-up may take before it counts as a miss. 250ms is little beside a model's answer."""
+    write_timeout: Duration = Field(default=0.1 * SECOND, gt=0)
+    """How long storing an answer may take before nothing waits for it any more. The caller has the answer by then."""
+    compression_level: int = Field(default=3, ge=1, le=19)
+    """zstd level of stored answers. 3 is fast; higher saves disk and costs processor time on each miss."""
+
+    @property
+    def kind(self) -> Literal["sqlite", "memory", "off"]:
+        """Which store `url` names; the embedded one when it names none."""
+        match (self.url or "").partition("://")[0]:
+            case "memory":
+                return "memory"
+            case "off":
+                return "off"
+            case _:
+                return "sqlite"
+
+    @property
+    def database(self) -> Path:
+        """The SQLite store's file."""
+        return Path(self.url.removeprefix("sqlite://")) if self.url else self.data_dir / "cache.db"
+
+
+class Semantic(Part):
+    """Matching by meaning: not in this version."""
+
+    mode: Annotated[Literal["off"], BeforeValidator(_semantic_mode)] = "off"
+    """off is the only value yet."""
+
+
+class Match(Part):
+    """Which requests a rule is about. A name left out fits everything."""
+
+    model: str | None = None
+    """Glob for the request's model, e.g. "gpt-*"."""
+    path: str | None = None
+    """Glob for the request's path, e.g. /v1/chat/completions."""
+
+
+class Rule(Part):
+    """What the cache does with the requests it matches. The first rule that matches is taken; without one, these
+    defaults."""
+
+    match: Match = Match()
+    """Which requests. Put narrow rules before wide ones."""
+    cache: bool = True
+    """false: neither look nor keep."""
+    ttl: Duration = Field(default=DAY, ge=0)
+    """How long an answer stays fresh. A day catches most repetition and bounds how old an answer can be."""
+    max_ttl: Duration = Field(default=30 * DAY, ge=0)
+    """Longest lifetime a caller can ask for with X-Cache-TTL."""
+    ttl_jitter: float = Field(default=0.1, ge=0, lt=1)
+    """Share by which lifetimes are shortened at random, so that answers stored together do not expire together."""
+    stale_while_revalidate: Duration = Field(default=0.0, ge=0)
+    """How long past its lifetime an answer is still served while a new one is fetched. Try 1h on busy questions."""
+    stale_if_error: Duration = Field(default=0.0, ge=0)
+    """How long past its lifetime an answer may stand in for a failing upstream."""
+    keep_stale: Duration = Field(default=HOUR, ge=0)
+    """How long past its lifetime an answer is kept at all, for callers that ask for stale ones (max-stale,
+    stale-if-error). Never beyond max_ttl."""
+    honor_no_store: bool = True
+    """An upstream that says Cache-Control: no-store is obeyed. false only for one that says it of everything."""
+    sampling: Literal["bypass", "cache", "pool"] = "bypass"
+    """Requests with a temperature above 0 and no seed ask for variety. bypass: not cached. cache: like any other.
+    pool: keep several answers and hand them out in turn."""
+    pool_size: int = Field(default=4, ge=1, le=64)
+    """Answers kept for one question when `sampling` is pool. More cost more calls before the first hit."""
+    vary: tuple[HeaderName, ...] = ()
+    """Request headers that take part in an answer's name, e.g. [X-Experiment]: one pool for each value."""
+    remote_images: Literal["bypass", "cache"] = "bypass"
+    """Requests that name an image by its address. What is behind an address can change, so bypass is the safe start."""
+    include_user_in_key: bool = False
+    """true: callers that send a different `user` never share an answer."""
+
+    def fits(self, model: str | None, path: str) -> bool:
+        """Whether this rule is about such a request."""
+        if self.match.path is not None and not fnmatchcase(path, self.match.path):
+            return False
+        return self.match.model is None or fnmatchcase(model or "", self.match.model)
+
+
+class Tenants(Part):
+    """Who may share answers."""
+
+    mode: Literal["credential", "single"] = "credential"
+    """credential: only callers with the same credential share. single: all callers share; for one user or one team
+    whose members may read one another's answers."""
+
+
+class Price(Part):
+    """What a model costs, in USD for a million tokens."""
+
+    input: float = Field(default=0.0, ge=0)
+    """Prompt tokens."""
+    output: float = Field(default=0.0, ge=0)
+    """Completion tokens."""
+    cached_input: float | None = Field(default=None, ge=0)
+    """Prompt tokens the upstream had cached; unset: as `input`."""
+
+
+class Telemetry(Part):
+    """What it says of itself. Users' words are never in it, at any level."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least serious line that is written."""
+    log_format: Literal["text", "json"] = "text"
+    """text for people, json (one object a line) for collectors."""
+    access_log: bool = True
+    """One line for each request."""
+    prices: dict[str, Price] = Field(default_factory=dict)
+    """USD for a million tokens by model glob, before the built-in table: {"my-model*": {input: 0.5, output: 1.5}}."""
+    models: tuple[str, ...] = ()
+    """Model names that are always allowed as a metric label; one that the upstream never named counts as `other`."""
+
+
+class Admin(Part):
+    """The operator's side."""
+
+    token: Secret = Field(default=None, min_length=1)
+    """Bearer token of /admin. Unset: it answers only this machine (loopback)."""
+    token_file: Path | None = None
+    """File that holds `token`."""
+
+
+class Settings(Part):
+    """The whole tree."""
+
+    server: Server = Server()
+    upstreams: tuple[Upstream, ...] = (Upstream(),)
+    store: Store = Store()
+    semantic: Semantic = Semantic()
+    rules: tuple[Rule, ...] = ()
+    tenants: Tenants = Tenants()
+    telemetry: Telemetry = Telemetry()
+    admin: Admin = Admin()
+
+    @model_validator(mode="after")
+    def _within_this_version(self) -> Self:
+        if len(self.upstreams) != 1:
+            raise ValueError(f"upstreams: {len(self.upstreams)} are configured and this version uses exactly one")
+        if self.server.workers > 1:
+            raise ValueError(
+                f"server.workers = {self.server.workers}: the embedded store belongs to one process; several workers "
+                "need Redis as their store, which is not in this version yet: leave it at 1"
+            )
+        return self
+
+    def rule_for(self, model: str | None, path: str) -> Rule:
+        """The first rule that fits, or one of defaults. `path` is the request's, without its query."""
+        return next((rule for rule in self.rules if rule.fits(model, path)), _NO_RULE)
+
+
+_NO_RULE = Rule()
