@@ -8,6 +8,7 @@
     |   +-- NotFound               404  no such path, or not one that may be reached
     |   +-- RequestTimeout         408  the request did not arrive in time
     |   +-- BodyTooLarge           413  over `server.max_body`
+    |   +-- HeadersTooLarge        431  over `server.max_header_bytes`, or too many fields
     |   +-- UnsupportedEncoding    415  a content coding we cannot undo
     |   +-- NotImplementedHere     501  WebSocket paths
     |   +-- NotCached              504  `only-if-cached`, and it is not
@@ -100,6 +101,13 @@ class BodyTooLarge(RequestError):
     code = "body_too_large"
     # What is left of the body is not read, so the connection cannot be used again.
     headers = ((b"connection", b"close"),)
+
+
+class HeadersTooLarge(RequestError):
+    """The header section is over `server.max_header_bytes`, or has too many fields."""
+
+    status = 431
+    code = "headers_too_large"
 
 
 class UnsupportedEncoding(RequestError):

@@ -89,6 +89,8 @@ class Entry:
     echoes: tuple[str, ...] = ()
     """Members of the answer that repeat the request's own (e.g. `metadata`): taken from the current request on a hit."""
     usage: Usage = Usage()
+    lacks_usage: bool = False
+    """Filled by a stream whose upstream was not asked for usage: only a reader who wants none gets all there is."""
     cost_usd: float | None = None
     """What the upstream charged for it, by the price table; None when the model has no known price."""
     upstream: str = ""
@@ -110,6 +112,68 @@ class Entry:
     def gone(self, now: float) -> bool:
         """Past its physical lifetime: as if it were not there."""
         return self.age_s(now) >= self.kept_s
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the cache may do with a question. Verdicts only ever narrow, so their order does not matter."""
+
+    read: bool = True
+    write: bool = True
+    reason: str = ""
+    """Why something is forbidden: the token in `X-Cache-Reason`, `detail` and `askonce_bypass_total`."""
+    pool: int = 0
+    """Keep up to this many answers for the question and hand them out in turn; 0 keeps one."""
+
+    def narrow(self, other: Verdict) -> Verdict:
+        """Both must allow it; the first reason given stays."""
+        return Verdict(
+            self.read and other.read,
+            self.write and other.write,
+            self.reason or other.reason,
+            max(self.pool, other.pool),
+        )
+
+    @classmethod
+    def bypass(cls, reason: str) -> Verdict:
+        """Neither read nor write."""
+        return cls(read=False, write=False, reason=reason)
+
+
+ALLOWED = Verdict()
+"""Nothing to say against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directives:
+    """What the client's headers ask of the cache (RFC 9111 section 5.2.1, RFC 5861, and ours). Seconds throughout."""
+
+    verdict: Verdict = ALLOWED
+    only_if_cached: bool = False
+    max_age_s: float | None = None
+    max_stale_s: float | None = None
+    """How stale an answer may be; infinity for a bare `max-stale`; None when not given."""
+    min_fresh_s: float = 0.0
+    stale_if_error_s: float | None = None
+    ttl_s: float | None = None
+    namespace: str = ""
+    tags: tuple[str, ...] = ()
+    audited: bool = False
+    """`X-Cache-Bypass` was used: goes to the audit log."""
+    no_transform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatus:
+    """The parameters of our member in `Cache-Status` (RFC 9211 section 2); None leaves one out."""
+
+    fwd: str | None = None
+    """Why it went forward; None means a hit."""
+    fwd_status: int | None = None
+    ttl: int | None = None
+    stored: bool | None = None
+    collapsed: bool | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,9 @@ class Fold(Protocol):
         """Bytes as the upstream sent them, cut anywhere; gives the frames they complete. Never raises: what cannot be
         parsed is passed on and makes `finish` refuse."""
 
+    def abandon(self) -> None:
+        """Nothing will be stored: go on cutting frames, keep no more of the answer in memory."""
+
     def flush(self) -> list[Frame]:
         """At the end of the stream: what is left without a closing blank line, as it came."""
 

@@ -1,0 +1,126 @@
+"""What an operator can ask of a running proxy, without HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from proxy.errors import BadRequest, NotFound
+from proxy.fingerprint import SIZE
+from proxy.flights import Flights
+from proxy.stores.base import ExactStore
+from proxy.telemetry.metrics import Metrics
+from proxy.types import Digest, Entry, Form
+
+
+class Operations:
+    """Figures, single answers, and their removal."""
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        store: ExactStore,
+        flights: Flights,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        began: float,
+    ) -> None:
+        self._version = version
+        self._store = store
+        self._flights = flights
+        self._metrics = metrics
+        self._clock = clock
+        self._began = began
+
+    def readiness(self) -> dict[str, Any]:
+        """Ready to serve, and what does not do all it should. A failed store is degraded, not unready: every request
+        is still answered, by the upstream."""
+        report = self._store.report()
+        store: dict[str, Any] = {"kind": report.kind, "status": "degraded" if report.degraded else "ok"}
+        if report.degraded:
+            store["detail"] = report.degraded
+        return {"status": "degraded" if report.degraded else "ready", "store": store}
+
+    def stats(self) -> dict[str, Any]:
+        """Figures since the start."""
+        report = self._store.report()
+        summary = self._metrics.summary()
+        return {
+            "version": self._version,
+            "uptime_s": round(self._clock() - self._began, 1),
+            **summary,
+            "store": {
+                "kind": report.kind,
+                "degraded": report.degraded,
+                "bytes": report.bytes_by_tier,
+                "entries": report.entries_by_tier,
+            },
+            "flights": self._flights.count,
+        }
+
+    async def entry(self, key: str) -> dict[str, Any]:
+        """One answer and all that is known of it. Raises `errors.NotFound`."""
+        entry = await self._store.get(digest(key))
+        if entry is None:
+            raise _no_entry(key)
+        return self._described(entry)
+
+    async def forget(self, key: str) -> int:
+        """Remove one answer. Raises `errors.NotFound`."""
+        if not await self._store.delete(digest(key)):
+            raise _no_entry(key)
+        return 1
+
+    async def purge_key(self, key: str, *, dry_run: bool) -> int:
+        """Remove one answer if it is there."""
+        name = digest(key)
+        if dry_run:
+            return int(await self._store.get(name) is not None)
+        return int(await self._store.delete(name))
+
+    async def purge_all(self, *, dry_run: bool) -> int:
+        """Remove every answer."""
+        return await self._store.purge(dry_run=dry_run)
+
+    def _described(self, entry: Entry) -> dict[str, Any]:
+        now = self._clock()
+        return {
+            "key": entry.name.hex(),
+            "endpoint": entry.endpoint,
+            "model": entry.model,
+            "form": entry.form.value,
+            "age_s": round(entry.age_s(now), 1),
+            "ttl_s": round(entry.ttl_s(now), 1),
+            "bytes": len(entry.body),
+            "tags": list(entry.tags),
+            "usage": {
+                "prompt_tokens": entry.usage.prompt_tokens,
+                "completion_tokens": entry.usage.completion_tokens,
+                "cached_tokens": entry.usage.cached_tokens,
+            },
+            "cost_usd": entry.cost_usd,
+            "upstream": entry.upstream,
+            "upstream_request_id": entry.upstream_request_id,
+            "upstream_seconds": round(entry.upstream_s, 3),
+            "answer": orjson.loads(entry.body) if entry.form is Form.WHOLE else entry.body.decode("utf-8", "replace"),
+        }
+
+
+def digest(key: str) -> Digest:
+    """The name behind an `X-Cache-Key`. Raises `errors.BadRequest`."""
+    try:
+        name = bytes.fromhex(key)
+    except ValueError:
+        name = b""
+    if len(name) != SIZE:
+        raise BadRequest(
+            f"{key[:64]!r} is not a key: copy the 32 hexadecimal digits of X-Cache-Key", code="invalid_key"
+        )
+    return Digest(name)
+
+
+def _no_entry(key: str) -> NotFound:
+    return NotFound(f"no answer is stored under {key}", code="no_such_entry")

@@ -1,0 +1,108 @@
+"""The operator's HTTP side: health, metrics, figures, removal. Described by OpenAPI at `/admin/docs`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.exceptions import HTTPException
+
+from proxy.admin.access import Access
+from proxy.admin.operations import Operations
+from proxy.errors import AskOnceError, CacheFailure
+from proxy.telemetry.metrics import Metrics
+
+
+class Purge(BaseModel):
+    """What to remove: exactly one selector."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str | None = Field(default=None, description="The X-Cache-Key of one answer.")
+    all: bool = Field(default=False, description="Every answer.")
+    dry_run: bool = Field(default=False, description="Only say how many.")
+
+    @model_validator(mode="after")
+    def _one_selector(self) -> Purge:
+        if (self.key is not None) == self.all:
+            raise ValueError('give exactly one of "key" and "all": true')
+        return self
+
+
+class Purged(BaseModel):
+    """How many answers were removed, or would be."""
+
+    purged: int
+
+
+def routes(operations: Operations, metrics: Metrics, access: Access) -> APIRouter:
+    """Everything that is not `/v1`."""
+    router = APIRouter()
+    guarded = APIRouter(prefix="/admin", dependencies=[Depends(access)], tags=["operator"])
+
+    @router.get("/livez", tags=["health"])
+    async def livez() -> dict[str, str]:
+        """The process is up."""
+        return {"status": "ok"}
+
+    @router.get("/readyz", tags=["health"])
+    async def readyz() -> dict[str, Any]:
+        """Ready to serve; a store that failed is reported as degraded, and requests still go upstream."""
+        return operations.readiness()
+
+    @router.get("/metrics", tags=["health"], response_class=Response)
+    async def scrape() -> Response:
+        """Prometheus text."""
+        return Response(metrics.text(), media_type=metrics.content_type)
+
+    @guarded.get("/stats")
+    async def stats() -> dict[str, Any]:
+        """Figures since the start."""
+        return operations.stats()
+
+    @guarded.get("/entries/{key}")
+    async def entry(key: str) -> dict[str, Any]:
+        """One stored answer."""
+        return await operations.entry(key)
+
+    @guarded.delete("/entries/{key}")
+    async def forget(key: str) -> Purged:
+        """Remove one answer."""
+        return Purged(purged=await operations.forget(key))
+
+    @guarded.post("/purge")
+    async def purge(wanted: Purge) -> Purged:
+        """Remove one answer, or all."""
+        if wanted.key is not None:
+            return Purged(purged=await operations.purge_key(wanted.key, dry_run=wanted.dry_run))
+        return Purged(purged=await operations.purge_all(dry_run=wanted.dry_run))
+
+    router.include_router(guarded)
+    return router
+
+
+def add_error_handlers(application: FastAPI) -> None:
+    """Errors as problem details (RFC 9457) on everything but `/v1`."""
+
+    @application.exception_handler(AskOnceError)
+    async def ours(_request: Request, error: AskOnceError) -> Response:
+        status = 503 if isinstance(error, CacheFailure) else error.status
+        return problem(status, error.reason, error.message)
+
+    @application.exception_handler(HTTPException)
+    async def http(_request: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, "http", str(error.detail))
+
+    @application.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+        said = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        return problem(422, "invalid", said)
+
+
+def problem(status: int, code: str, detail: str) -> Response:
+    """`application/problem+json`."""
+    body = {"type": "about:blank", "title": code, "status": status, "detail": detail}
+    return JSONResponse(body, status_code=status, media_type="application/problem+json")

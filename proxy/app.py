@@ -1,0 +1,370 @@
+"""The composition root: settings → objects → one ASGI application and its server.
+
+The only module that knows which classes are real. Read `build` from top to bottom to see what the product is made of.
+"""
+
+from __future__ import annotations
+
+import logging
+import random as random_module
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version as distribution_version
+from typing import cast
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from proxy.admin.access import Access
+from proxy.admin.operations import Operations
+from proxy.admin.routes import add_error_handlers, routes
+from proxy.edge.asgi import Edge, EdgeSettings
+from proxy.edge.exchange import Limits
+from proxy.edge.lane import Lane, LaneProtocol, LaneSettings
+from proxy.edge.observer import Observer
+from proxy.edge.paths import Paths
+from proxy.edge.reception import Reception
+from proxy.endpoints.base import Endpoint
+from proxy.endpoints.chat_completions import ChatCompletions
+from proxy.errors import UpstreamError
+from proxy.fingerprint import Namer
+from proxy.flights import Bounds, Flights
+from proxy.pipeline import ALWAYS_VARY, PathSettings, Pipeline
+from proxy.policies.base import Policy
+from proxy.policies.live_data import hosted_tools, live_data, upstream_cache
+from proxy.policies.modality import modality
+from proxy.policies.opt_out import opt_out
+from proxy.policies.sampling import sampling
+from proxy.policies.server_state import server_state
+from proxy.secret import installation_secret
+from proxy.settings import Settings
+from proxy.stores.base import ExactStore
+from proxy.stores.frame import FrameCodec
+from proxy.stores.memory import MemoryStore
+from proxy.stores.off import OffStore
+from proxy.stores.sqlite import SqliteStore
+from proxy.stores.tiered import TieredStore
+from proxy.telemetry import logs
+from proxy.telemetry.audit import Audit
+from proxy.telemetry.ids import Ids
+from proxy.telemetry.logs import AccessLog
+from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.prices import Price, Prices
+from proxy.telemetry.tasks import Tasks
+from proxy.tenancy.base import Tenancy
+from proxy.tenancy.credential import CredentialTenancy
+from proxy.tenancy.single import SingleTenancy
+from proxy.types import Call
+from proxy.upstream.base import Upstream
+from proxy.upstream.openai_http import OpenAIHttp
+
+logger = logging.getLogger("askonce")
+
+VERSION = distribution_version("askonce")
+
+HTTP_ERROR = 400
+
+LANDING_S = 5.0
+"""After the last caller is served, how long flights may still take to land and be kept."""
+
+TERMINATOR_S = 2.0
+"""How long after a stream's end marker the HTTP message may take to end before the answer is not kept."""
+
+POLICIES: tuple[Policy, ...] = (opt_out, server_state, modality, live_data, hosted_tools, upstream_cache, sampling)
+
+
+class Application(FastAPI):
+    """FastAPI serves what people and scrapers call; `/v1` and `/openai` go to the edge before its routing."""
+
+    edge: Edge
+    lane: Lane
+    pipeline: Pipeline
+    metrics: Metrics
+    store: ExactStore
+    flights: Flights
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(("/v1/", "/openai/")):
+            await self.edge(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def build(
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    random: Callable[[], float] = random_module.random,
+) -> Application:
+    """Everything, wired. Opens nothing but the secret's file; the application's lifespan opens and closes the rest."""
+    server = settings.server
+    secret = installation_secret(
+        server.secret.get_secret_value() if server.secret else None,
+        settings.store.data_dir if settings.store.kind == "sqlite" else None,
+    )
+    namer = Namer(secret)
+    tasks = Tasks()
+    ids = Ids()
+    store = _store(settings, secret, clock)
+    upstream = _upstream(settings)
+    tenancy = _tenancy(settings, namer)
+    endpoints: dict[str, Endpoint] = {endpoint.path: endpoint for endpoint in (ChatCompletions(),)}
+    bounds = Bounds(
+        server.flight_max_bytes, server.flight_max_age, server.flight_max_listeners, server.unstorable_memory
+    )
+    flights = Flights(bounds, tasks, clock)
+    metrics = Metrics(
+        version=VERSION,
+        models=frozenset(settings.telemetry.models),
+        store_report=store.report,
+        flights=lambda: flights.count,
+    )
+    access_log = AccessLog(_write_out, settings.telemetry.log_format)
+    observer = Observer(metrics, access_log if settings.telemetry.access_log else None, Audit(access_log))
+    pipeline = Pipeline(
+        namer=namer,
+        tenancy=tenancy,
+        policies=POLICIES,
+        rule_for=settings.rule_for,
+        store=store,
+        flights=flights,
+        upstream=upstream,
+        settings=_path_settings(settings),
+        metrics=metrics,
+        prices=_prices(settings),
+        tasks=tasks,
+        clock=clock,
+        random=random,
+    )
+    reception = Reception(
+        pipeline,
+        relevant=tenancy.headers | ALWAYS_VARY | _vary_names(settings),
+        own_credential=settings.upstreams[0].api_key is not None,
+        memory=server.readings,
+    )
+    edge = Edge(
+        pipeline=pipeline,
+        reception=reception,
+        endpoints=endpoints,
+        upstream=upstream,
+        observer=observer,
+        ids=ids,
+        tasks=tasks,
+        settings=_edge_settings(settings),
+        clock=clock,
+    )
+    lane = Lane(reception, observer, ids, _lane_settings(settings, endpoints), clock)
+    operations = Operations(version=VERSION, store=store, flights=flights, metrics=metrics, clock=clock, began=clock())
+
+    @asynccontextmanager
+    async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
+        access_log.open()
+        await store.open()
+        await upstream.open()
+        _announce(settings, store)
+        try:
+            yield
+        finally:
+            # In this order: what is in the air lands, what has landed is kept, then everything is let go of.
+            await flights.drain(LANDING_S)
+            await store.close()
+            await upstream.close()
+            access_log.close()
+
+    application = Application(
+        title="AskOnce",
+        version=VERSION,
+        docs_url="/admin/docs",
+        redoc_url=None,
+        openapi_url="/admin/openapi.json",
+        lifespan=lifespan,
+    )
+    application.edge, application.lane, application.pipeline = edge, lane, pipeline
+    application.metrics, application.store, application.flights = metrics, store, flights
+    token = settings.admin.token.get_secret_value() if settings.admin.token else None
+    application.include_router(routes(operations, metrics, Access(token)))
+    add_error_handlers(application)
+    return application
+
+
+def server(application: Application, settings: Settings) -> uvicorn.Server:
+    """uvicorn with the fast lane as its HTTP protocol."""
+    config = uvicorn.Config(
+        application,
+        host=settings.server.host,
+        port=settings.server.port,
+        # uvicorn calls it like the class it asks for.
+        http=cast("type[LaneProtocol]", partial(LaneProtocol, application.lane)),
+        ws="none",
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Who called is taken from the socket: a header anybody can send decides nothing.
+        proxy_headers=False,
+        timeout_keep_alive=int(settings.server.keep_alive),
+        timeout_graceful_shutdown=int(settings.server.drain_timeout),
+    )
+    return uvicorn.Server(config)
+
+
+def run(settings: Settings) -> None:
+    """Serve until stopped (SIGTERM, SIGINT)."""
+    logs.setup(settings.telemetry.log_level, settings.telemetry.log_format)
+    server(build(settings), settings).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One line of `askonce check`."""
+
+    part: str
+    ok: bool
+    detail: str
+
+
+async def probe(settings: Settings) -> AsyncIterator[Probe]:
+    """Try every part: the store, and each upstream with a call that costs nothing."""
+    application = build(settings)
+    await application.store.open()
+    try:
+        report = application.store.report()
+        yield Probe("store", report.degraded is None, report.degraded or _described_store(settings))
+    finally:
+        await application.store.close()
+    upstream = _upstream(settings)
+    await upstream.open()
+    try:
+        yield await _probe_upstream(upstream, settings)
+    finally:
+        await upstream.close()
+
+
+async def _probe_upstream(upstream: Upstream, settings: Settings) -> Probe:
+    part = f"upstream {upstream.name}"
+    address = settings.upstreams[0].base_url
+    try:
+        reply = await upstream.send(Call("GET", "/models", (), b""))
+    except UpstreamError as error:
+        return Probe(part, ok=False, detail=error.message)
+    await reply.aclose()
+    if reply.status in (401, 403) and settings.upstreams[0].api_key is None:
+        return Probe(part, ok=True, detail=f"{address} answers, and wants the callers' own credential")
+    if reply.status >= HTTP_ERROR:
+        return Probe(
+            part, ok=False, detail=f"{address} answers {reply.status} to GET /models: check base_url and api_key"
+        )
+    return Probe(part, ok=True, detail=f"{address} answers")
+
+
+# -- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _store(settings: Settings, secret: bytes, clock: Callable[[], float]) -> ExactStore:
+    store = settings.store
+    front = MemoryStore(store.memory, clock=clock) if store.memory else OffStore()
+    match store.kind:
+        case "off":
+            return OffStore()
+        case "memory":
+            return front
+        case "sqlite":
+            codec = FrameCodec(secret, level=store.compression_level, max_body=store.max_entry)
+            return TieredStore(front, SqliteStore(store.database, codec, max_bytes=store.max_bytes, clock=clock))
+
+
+def _upstream(settings: Settings) -> Upstream:
+    first = settings.upstreams[0]
+    return OpenAIHttp(
+        first.name,
+        first.base_url,
+        api_key=first.api_key.get_secret_value() if first.api_key else None,
+        connect_timeout_s=first.connect_timeout,
+        first_byte_timeout_s=first.first_byte_timeout,
+        idle_timeout_s=first.idle_timeout,
+        total_timeout_s=first.total_timeout,
+        max_connections=first.max_connections,
+        keepalive_expiry_s=first.keepalive_expiry,
+        max_decompression_ratio=settings.server.max_decompression_ratio,
+        max_decoded_bytes=settings.server.flight_max_bytes,
+        ca_file=first.ca_file,
+    )
+
+
+def _tenancy(settings: Settings, namer: Namer) -> Tenancy:
+    match settings.tenants.mode:
+        case "credential":
+            return CredentialTenancy(namer)
+        case "single":
+            return SingleTenancy(namer)
+
+
+def _prices(settings: Settings) -> Prices:
+    return Prices(
+        {
+            glob: Price(price.input, price.output, price.cached_input)
+            for glob, price in settings.telemetry.prices.items()
+        }
+    )
+
+
+def _path_settings(settings: Settings) -> PathSettings:
+    return PathSettings(
+        max_entry=settings.store.max_entry,
+        read_timeout_s=settings.store.read_timeout,
+        write_timeout_s=settings.store.write_timeout,
+        terminator_timeout_s=TERMINATOR_S,
+        stream_usage=settings.upstreams[0].stream_usage,
+        upstream_epoch=settings.upstreams[0].epoch,
+        store_tier=settings.store.kind,
+    )
+
+
+def _edge_settings(settings: Settings) -> EdgeSettings:
+    limits = Limits(settings.server.max_body, settings.server.max_decompression_ratio, settings.server.body_timeout)
+    return EdgeSettings(limits, Paths(settings.server.allow_paths), settings.upstreams[0].api_key is not None)
+
+
+def _lane_settings(settings: Settings, endpoints: Mapping[str, Endpoint]) -> LaneSettings:
+    return LaneSettings(
+        enabled=settings.server.fast_lane,
+        paths=frozenset(path.encode() for path in endpoints),
+        max_header_bytes=settings.server.max_header_bytes,
+        header_timeout_s=settings.server.header_timeout,
+    )
+
+
+def _vary_names(settings: Settings) -> frozenset[bytes]:
+    return frozenset(name.encode() for rule in settings.rules for name in rule.vary)
+
+
+def _described_store(settings: Settings) -> str:
+    return str(settings.store.database) if settings.store.kind == "sqlite" else settings.store.kind
+
+
+def _announce(settings: Settings, store: ExactStore) -> None:
+    """What a person who started it wants to read first."""
+    address = f"http://{settings.server.host}:{settings.server.port}"
+    logger.info(
+        "AskOnce %s serves %s at %s/v1 (store: %s)",
+        VERSION,
+        settings.upstreams[0].base_url,
+        address,
+        _described_store(settings),
+    )
+    degraded = store.report().degraded
+    if degraded:
+        logger.warning("the store is degraded, requests go on to the upstream: %s", degraded)
+    if settings.admin.token is None and settings.server.host not in ("127.0.0.1", "localhost", "::1"):
+        logger.warning("no ASKONCE_ADMIN_TOKEN is set: /admin answers only to this machine")
+
+
+def _write_out(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,231 @@
+"""The plain ASGI callable that serves `/v1` and `/openai`: HTTP in, the path, HTTP out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from starlette.types import Receive, Scope, Send
+
+from proxy.edge.cache_status import render
+from proxy.edge.exchange import ClientLeft, Exchange, Limits
+from proxy.edge.observer import Observer
+from proxy.edge.paths import Paths
+from proxy.edge.reception import Considered, Reception
+from proxy.edge.replies import (
+    BY_CALLER,
+    JSON,
+    OUR_FIELDS,
+    PRIVATE,
+    answer_fields,
+    entry_body,
+    error_body,
+    error_event,
+    valid_request_id,
+)
+from proxy.endpoints.base import Endpoint
+from proxy.errors import AskOnceError, NotImplementedHere, Overloaded
+from proxy.pipeline import Answer, Pipeline, is_event_stream
+from proxy.telemetry.ids import Ids
+from proxy.telemetry.tasks import Tasks
+from proxy.types import CacheStatus, Call, Outcome, Reply
+from proxy.upstream.base import Upstream
+from proxy.upstream.headers import refuse_connection_tricks, to_upstream
+
+logger = logging.getLogger("askonce.edge")
+
+LARGE_BODY = 1 << 20
+"""Bytes above which a body is parsed in a thread: some 10 ms of parsing would hold every other caller up."""
+
+PASSED_THROUGH = CacheStatus(fwd="bypass", detail="endpoint")
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """What the edge must know of the configuration."""
+
+    limits: Limits
+    paths: Paths
+    own_credential: bool
+
+
+class Edge:
+    """Everything below `/v1` and `/openai`."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        reception: Reception,
+        endpoints: Mapping[str, Endpoint],
+        upstream: Upstream,
+        observer: Observer,
+        ids: Ids,
+        tasks: Tasks,
+        settings: EdgeSettings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._pipeline = pipeline
+        self._reception = reception
+        self._endpoints = endpoints
+        self._upstream = upstream
+        self._observer = observer
+        self._ids = ids
+        self._tasks = tasks
+        self._settings = settings
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. Whatever happens, the client gets an answer or sees its connection close."""
+        exchange = Exchange(scope, receive, send, self._request_id(scope))
+        outcome = Outcome.ERROR
+        try:
+            outcome = await self._serve(exchange)
+        except ClientLeft:
+            exchange.record.reason = "client_left"
+        except AskOnceError as error:
+            await self._refuse(exchange, error)
+        except asyncio.CancelledError:
+            # Only shutting down cancels a handler: say so instead of leaving a stream without an end.
+            await self._refuse(exchange, Overloaded("AskOnce is shutting down; ask again", code="shutting_down"))
+        except Exception:
+            # The outermost loop: a bug is loud in the log and an OpenAI-shaped 500 to the caller.
+            logger.exception("request %s failed", exchange.request_id.decode())
+            await self._refuse(exchange, AskOnceError("an error inside AskOnce; its log has the request id"))
+        self._observer.served(exchange.ended(outcome))
+
+    def _request_id(self, scope: Scope) -> bytes:
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and valid_request_id(value):
+                return bytes(value)
+        return self._ids.next()
+
+    async def _serve(self, exchange: Exchange) -> Outcome:
+        # Any other upgrade may be ignored (RFC 9110 section 7.8): Java's client offers h2c with each first request.
+        if b"websocket" in (exchange.header(b"upgrade") or b"").lower():
+            raise NotImplementedHere("AskOnce does not carry WebSockets; connect to the upstream for this path")
+        refuse_connection_tricks(exchange.headers)
+        target = self._settings.paths.target(exchange.raw_path, exchange.query)
+        endpoint = self._endpoints.get(exchange.raw_path.decode("latin-1"))
+        if endpoint is not None and exchange.method == "POST":
+            return await self._cached(exchange, endpoint, target)
+        return await self._pass_through(exchange, target)
+
+    # -- cached endpoints ----------------------------------------------------------------------------------------
+
+    async def _cached(self, exchange: Exchange, endpoint: Endpoint, target: str) -> Outcome:
+        exchange.record.endpoint = endpoint.path
+        body = await exchange.body(self._settings.limits)
+        considered = await self._consider(exchange, endpoint, target, body)
+        case = considered.case
+        self._observer.considered(exchange.record, case, exchange.client)
+        answer = self._reception.recall(case)
+        if answer is not None:
+            await self._deliver(exchange, answer)
+            return answer.outcome
+        request = considered.request or self._reception.request(endpoint, target, exchange.headers, body)
+        async with exchange.watching(self._tasks):
+            answer = await self._pipeline.answer(case, request)
+            try:
+                await self._deliver(exchange, answer)
+            finally:
+                await answer.aclose()
+        return answer.outcome
+
+    async def _consider(self, exchange: Exchange, endpoint: Endpoint, target: str, body: bytes) -> Considered:
+        if len(body) > LARGE_BODY:
+            return await asyncio.to_thread(self._reception.consider, endpoint, target, exchange.headers, body)
+        return self._reception.consider(endpoint, target, exchange.headers, body)
+
+    async def _deliver(self, exchange: Exchange, answer: Answer) -> None:
+        now = self._clock()
+        self._observer.answered(exchange.record, answer, now)
+        fields = answer_fields(answer, exchange.request_id, now)
+        if answer.entry is None:
+            await exchange.start(answer.status, fields, events=is_event_stream(answer.headers))
+            await self._stream(exchange, _chunks(answer))
+            return
+        body = entry_body(answer.entry, answer.case, self._ids.next(), now)
+        if answer.case.stream:
+            await exchange.start(200, fields, events=True)
+            await exchange.end(body)
+        else:
+            await exchange.respond(200, fields, body)
+
+    async def _stream(self, exchange: Exchange, chunks: AsyncIterable[bytes]) -> None:
+        """Bytes as they come. What breaks after the head was sent is told by `_refuse`."""
+        async for chunk in chunks:
+            await exchange.write(chunk)
+        await exchange.end()
+
+    # -- everything else -----------------------------------------------------------------------------------------
+
+    async def _pass_through(self, exchange: Exchange, target: str) -> Outcome:
+        exchange.record.endpoint = "other"
+        call = Call(exchange.method, target, self._onward(exchange), self._outgoing(exchange))
+        async with exchange.watching(self._tasks):
+            reply = await self._upstream.send(call)
+            try:
+                await self._relay(exchange, reply)
+            finally:
+                await reply.aclose()
+        return Outcome.BYPASS
+
+    def _onward(self, exchange: Exchange) -> tuple[tuple[bytes, bytes], ...]:
+        onward = to_upstream(exchange.headers, own_credential=self._settings.own_credential)
+        length = exchange.header(b"content-length")
+        return onward if length is None else (*onward, (b"content-length", length))
+
+    def _outgoing(self, exchange: Exchange) -> bytes | AsyncIterable[bytes]:
+        """A body is passed on as it comes, an upload of any size included."""
+        framed = exchange.header(b"content-length") not in (None, b"0") or exchange.header(b"transfer-encoding")
+        if framed:
+            return exchange.chunks()
+        exchange.without_body()
+        return b""
+
+    async def _relay(self, exchange: Exchange, reply: Reply) -> None:
+        fields = [pair for pair in reply.headers if pair[0] not in OUR_FIELDS]
+        if exchange.method == "POST":
+            fields.append(PRIVATE)
+        else:
+            fields += [pair for pair in reply.headers if pair[0] == b"cache-control"]
+            fields.append(BY_CALLER)
+        fields += [
+            (b"x-cache", Outcome.BYPASS.value.encode()),
+            (b"x-cache-reason", PASSED_THROUGH.detail.encode()),
+            (b"cache-status", render(PASSED_THROUGH)),
+            (b"x-request-id", exchange.request_id),
+        ]
+        exchange.record.reason = PASSED_THROUGH.detail
+        await exchange.start(reply.status, fields, events=is_event_stream(reply.headers))
+        await self._stream(exchange, reply)
+
+    # -- refusals ------------------------------------------------------------------------------------------------
+
+    async def _refuse(self, exchange: Exchange, error: AskOnceError) -> None:
+        """An error of our own in OpenAI's shape. Where the response has begun, events end with it, and anything else is
+        cut short: its connection closes without an end, which no client takes for success."""
+        exchange.record.reason = error.reason
+        if exchange.started:
+            if exchange.events:
+                await exchange.end(error_event(error))
+            return
+        fields = (JSON, PRIVATE, *error.headers, (b"x-request-id", exchange.request_id))
+        await exchange.respond(error.status, fields, error_body(error))
+
+
+async def _chunks(answer: Answer) -> AsyncIterator[bytes]:
+    """What a live answer sends: a seat's frames in this caller's form, or a reply's bytes."""
+    if answer.seat is not None:
+        async with aclosing(answer.seat.frames()) as frames:
+            async for frame in frames:
+                chunk = frame.quiet if answer.quiet else frame.raw
+                if chunk:
+                    yield chunk
+    elif answer.reply is not None:
+        async for chunk in answer.reply:
+            yield chunk

@@ -1,0 +1,54 @@
+"""What is seen of each request: one record to the metrics and the access log, bypasses to the audit log too."""
+
+from __future__ import annotations
+
+from proxy.errors import AskOnceError
+from proxy.pipeline import Answer, Case
+from proxy.telemetry.audit import Audit
+from proxy.telemetry.logs import AccessLog
+from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.records import Served
+
+
+class Observer:
+    """Fills a record on the path and hands it on at the end. Never holds a user's words or a credential."""
+
+    def __init__(self, metrics: Metrics, access_log: AccessLog | None, audit: Audit) -> None:
+        self._metrics = metrics
+        self._access_log = access_log
+        self._audit = audit
+
+    def refused(self, error: AskOnceError) -> None:
+        """A request that never became one: its head could not be read."""
+        self.served(Served(endpoint="other", status=error.status, reason=error.reason))
+
+    def considered(self, record: Served, case: Case, client: str) -> None:
+        """Who asks for what is known."""
+        record.model = case.model
+        record.stream = case.stream
+        record.scope = case.scope.hex()[:8]
+        if case.directives.audited:
+            self._audit.bypassed(
+                request_id=record.request_id,
+                scope=record.scope,
+                client=client,
+                model=case.model,
+                endpoint=record.endpoint,
+            )
+
+    def answered(self, record: Served, answer: Answer, now: float) -> None:
+        """Where the answer comes from is known."""
+        record.reason = answer.reason
+        record.key = answer.case.name.hex()
+        record.tier = answer.tier
+        entry = answer.entry
+        if entry is not None:
+            record.age_s = entry.age_s(now)
+            record.usage = entry.usage
+            record.cost_usd = entry.cost_usd
+
+    def served(self, record: Served) -> None:
+        """It is over."""
+        self._metrics.served(record)
+        if self._access_log is not None:
+            self._access_log.served(record)

@@ -1,0 +1,121 @@
+"""Receive, identify, read, judge: once for each distinct request.
+
+All of that depends on nothing but a request's bytes and the configuration, so equal bytes may be considered once. The
+memo is keyed by the body's bytes and by every header field that takes part (the caller's credential first of all),
+never by a digest: equal keys are equal requests. It is what lets a repeated question be answered without parsing it
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxy.edge import directives
+from proxy.endpoints.base import Endpoint
+from proxy.pipeline import Answer, Case, Pipeline, Request
+from proxy.types import Pairs
+from proxy.upstream.headers import to_upstream
+
+CASE_BYTES = 1500
+"""What a remembered case costs beside the bytes of its request: measured with sys.getsizeof, rounded up."""
+
+FIELD_BYTES = 160
+"""What a header field costs beside its bytes: a pair and two objects."""
+
+CODINGS = frozenset({b"accept-encoding", b"content-encoding"})
+"""The body goes upstream decoded, and the answer is folded: neither coding is the client's to choose here."""
+
+Key = tuple[str, Pairs, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """A case, and the request it was made of when it had to be made."""
+
+    case: Case
+    request: Request | None
+
+
+class Reception:
+    """What both lanes of the edge do with a request to a cached endpoint."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        relevant: frozenset[bytes],
+        own_credential: bool,
+        memory: int,
+    ) -> None:
+        self._pipeline = pipeline
+        self._relevant = relevant | directives.NAMES
+        self._own_credential = own_credential
+        self._memo = Memo(memory)
+
+    def remembered(self, target: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Case | None:
+        """The case of a request that came before, byte for byte."""
+        return self._memo.get(self._key(target, headers, body))
+
+    def recall(self, case: Case) -> Answer | None:
+        """What memory can answer at once."""
+        return self._pipeline.recall(case)
+
+    def consider(self, endpoint: Endpoint, target: str, headers: Pairs, body: bytes) -> Considered:
+        """Raises `errors.RequestError`."""
+        key = self._key(target, headers, body)
+        case = self._memo.get(key)
+        if case is not None:
+            return Considered(case, None)
+        request = self.request(endpoint, target, headers, body)
+        case = self._pipeline.consider(request)
+        self._memo.put(key, case)
+        return Considered(case, request)
+
+    def request(self, endpoint: Endpoint, target: str, headers: Pairs, body: bytes) -> Request:
+        """The request as the path wants it: directives read, other gateways' controls taken out."""
+        asked = directives.from_headers(headers)
+        body, asked = directives.from_body(body, asked)
+        onward = to_upstream(headers, own_credential=self._own_credential)
+        plain = tuple(pair for pair in onward if pair[0] not in CODINGS)
+        return Request(endpoint, target, headers, plain, body, asked)
+
+    def _key(self, target: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Key:
+        relevant = self._relevant
+        return target, tuple([pair for pair in headers if pair[0] in relevant]), body
+
+
+class Memo:
+    """Cases by request, bounded in bytes. Two generations: when the young one has filled half the bound it becomes the
+    old one and the old one goes, so that both look-up and eviction cost one dictionary operation."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._half = limit_bytes // 2
+        self._young: dict[Key, Case] = {}
+        self._old: dict[Key, Case] = {}
+        self._bytes = 0
+
+    def get(self, key: Key) -> Case | None:
+        case = self._young.get(key)
+        if case is None:
+            case = self._old.get(key)
+            if case is not None:
+                self.put(key, case)
+        return case
+
+    def put(self, key: Key, case: Case) -> None:
+        """What alone would fill a good part of a generation is not remembered."""
+        size = _weigh(key, case)
+        if size > self._half // 8:
+            return
+        if self._bytes + size > self._half:
+            self._old, self._young, self._bytes = self._young, {}, 0
+        self._young[key] = case
+        self._bytes += size
+
+
+def _weigh(key: Key, case: Case) -> int:
+    """Bytes. All that a caller chooses counts: a long header or query must not be remembered for nothing."""
+    target, fields, body = key
+    echoed = sum(map(len, case.echoes.values()))
+    return CASE_BYTES + len(target) + len(body) + echoed + sum(FIELD_BYTES + len(n) + len(v) for n, v in fields)

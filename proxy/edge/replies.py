@@ -1,0 +1,104 @@
+"""Answers as header fields and bytes: the same for both lanes."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+from proxy.edge.cache_status import render
+from proxy.errors import AskOnceError
+from proxy.pipeline import Answer, Case
+from proxy.types import Entry, Outcome, Pairs
+
+PRIVATE = (b"cache-control", b"private, no-store")
+"""An answer to a POST belongs to its caller: no cache between us and it may keep it."""
+
+BY_CALLER = (b"vary", b"authorization, api-key")
+"""An answer to a GET may be kept behind us, where its upstream says so, and only for who asked."""
+
+JSON = (b"content-type", b"application/json")
+EVENTS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+)
+
+OUR_FIELDS = frozenset({b"cache-control", b"x-cache", b"x-cache-key", b"x-cache-reason", b"x-request-id", b"age"})
+"""Fields of an upstream's answer that ours replace."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,128}")
+
+
+def valid_request_id(value: bytes) -> bool:
+    """A client's own id is kept when it can stand in a log line and a header."""
+    return _REQUEST_ID.fullmatch(value) is not None
+
+
+def entry_fields(entry: Entry, case: Case, outcome: Outcome) -> Pairs:
+    """What is the same for every delivery of this entry in this form."""
+    fields = [*(EVENTS if case.stream else (JSON,)), PRIVATE]
+    fields += [(b"x-cache", outcome.value.encode()), (b"x-cache-key", entry.name.hex().encode())]
+    tokens = entry.usage.prompt_tokens + entry.usage.completion_tokens
+    if outcome is not Outcome.MISS and outcome is not Outcome.COLLAPSED:
+        if tokens:
+            fields.append((b"x-cache-saved-tokens", b"%d" % tokens))
+        if entry.cost_usd is not None:
+            fields.append((b"x-cache-saved-usd", f"{entry.cost_usd:.8f}".encode()))
+    return tuple(fields)
+
+
+def answer_fields(answer: Answer, request_id: bytes, now: float) -> Pairs:
+    """All fields of an answer but Content-Length. `now` is Unix seconds."""
+    fields: list[tuple[bytes, bytes]] = []
+    entry = answer.entry
+    if entry is not None:
+        fields += entry_fields(entry, answer.case, answer.outcome)
+        if answer.outcome in (Outcome.HIT, Outcome.STALE):
+            fields.append((b"age", b"%d" % entry.age_s(now)))
+    else:
+        fields += [pair for pair in answer.headers if pair[0] not in OUR_FIELDS]
+        fields += [PRIVATE, (b"x-cache", answer.outcome.value.encode())]
+        if answer.outcome is not Outcome.BYPASS:
+            fields.append((b"x-cache-key", answer.case.name.hex().encode()))
+    fields.append((b"cache-status", render(answer.cache_status)))
+    if answer.reason:
+        fields.append((b"x-cache-reason", answer.reason.encode()))
+    fields.append((b"x-request-id", request_id))
+    return tuple(fields)
+
+
+def entry_body(entry: Entry, case: Case, token: bytes, now: float) -> bytes:
+    """The entry in the form this caller asked for, with an id and a time of its own."""
+    stamp = b'"id":"%b%b","created":%d' % (entry.id_prefix.encode(), token, now)
+    if case.stream:
+        return stamp.join(stream_pieces(entry, case))
+    if entry.echoes:
+        stamp += b"".join(b',"%b":%b' % (name.encode(), case.echoes.get(name, b"null")) for name in entry.echoes)
+    return stamp.join(plain_pieces(entry, case))
+
+
+def plain_pieces(entry: Entry, case: Case) -> tuple[bytes, ...]:
+    """The JSON answer, ready but for its stamp."""
+    pieces = entry.renderings.get("plain")
+    return pieces if pieces is not None else entry.renderings.keep("plain", case.endpoint.plain(entry.body))
+
+
+def stream_pieces(entry: Entry, case: Case) -> tuple[bytes, ...]:
+    """The answer as server-sent events, ready but for their stamps; rendered once."""
+    variant = "stream+usage" if case.include_usage else "stream"
+    pieces = entry.renderings.get(variant)
+    if pieces is not None:
+        return pieces
+    replayed = case.endpoint.replay(entry.form, entry.body, include_usage=case.include_usage)
+    return entry.renderings.keep(variant, replayed)
+
+
+def error_body(error: AskOnceError) -> bytes:
+    """OpenAI's error object."""
+    detail = {"message": error.message, "type": error.type, "param": error.param, "code": error.reason}
+    return orjson.dumps({"error": detail})
+
+
+def error_event(error: AskOnceError) -> bytes:
+    """The same, as the event that ends a broken stream: OpenAI's SDKs raise on it, and take silence for success."""
+    return b"data: " + error_body(error) + b"\n\n"

@@ -1,0 +1,50 @@
+"""Names for questions: keyed, length-framed, versioned.
+
+A name is HMAC-SHA-256 under the installation's secret, cut to 128 bits (RFC 2104 section 5 allows half), over parts
+each preceded by its length. Framing makes `("ab", "c")` and `("a", "bc")` different; the version makes an entry of an
+older scheme unreachable instead of wrong; the purpose (first part) keeps one kind of name from ever equalling another.
+Nobody without the secret can tell from a name what was asked, or find two questions that share one.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+
+from proxy.types import Digest, Pairs, Scope
+
+VERSION = b"askonce-name-1"
+"""Change it with anything that changes what a name is made of, the canonical form of a body included."""
+
+SIZE = 16
+"""Bytes in a name."""
+
+
+def framed(parts: Iterable[bytes]) -> bytes:
+    """Parts joined so that no two different sequences give the same bytes."""
+    return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+
+
+class Namer:
+    """Makes every name of one installation."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def exact(self, scope: Scope, *, upstream: str, epoch: str, endpoint: str, vary: Pairs, key: bytes) -> Digest:
+        """The name of this very question: same caller, same upstream, same words, same everything."""
+        headers = framed(part for pair in vary for part in pair)
+        return Digest(
+            self._mac(b"exact", scope, upstream.encode(), epoch.encode(), endpoint.encode(), headers, key),
+        )
+
+    def slot(self, name: Digest, turn: int) -> Digest:
+        """The name of one of several answers kept for a question (`sampling: pool`)."""
+        return Digest(self._mac(b"slot", name, turn.to_bytes(4, "big")))
+
+    def scope(self, kind: bytes, *parts: bytes) -> Scope:
+        """Who may share: `kind` says how the caller was told apart (`credential`, `single`, `namespace`)."""
+        return Scope(self._mac(b"scope", kind, *parts))
+
+    def _mac(self, *parts: bytes) -> bytes:
+        return hmac.digest(self._secret, framed((VERSION, *parts)), "sha256")[:SIZE]

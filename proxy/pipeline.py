@@ -1,0 +1,626 @@
+"""THE PATH: one request's way from a question to its answer, top to bottom.
+
+    consider   identify the caller, read the question, judge what the cache may do, name it       (no waiting)
+    recall     what memory can answer at once                                                     (no waiting)
+    answer     look in the stores; else board a flight; else relay
+    fly        the flight's own task: ask the upstream, pass it on, fold it, keep it
+
+`edge` turns HTTP into a `Request` and an `Answer` into HTTP. Both of its lanes call `consider` and `recall`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from time import perf_counter
+
+from proxy.endpoints.base import Endpoint, Fold, Folded, Frame, Question
+from proxy.errors import CacheFailure, NotCached, Unstorable, UpstreamError
+from proxy.fingerprint import Namer, framed
+from proxy.flights import Flight, Flights, Landing, Seat
+from proxy.freshness.lifetimes import Fitness, covers_error, fitness, lifetime
+from proxy.policies.base import Policy
+from proxy.settings import Rule
+from proxy.stores.base import ExactStore
+from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.prices import Prices
+from proxy.telemetry.tasks import Tasks
+from proxy.tenancy.base import Tenancy
+from proxy.types import (
+    CacheStatus,
+    Call,
+    Digest,
+    Directives,
+    Entry,
+    Form,
+    Outcome,
+    Pairs,
+    Reply,
+    Scope,
+    Usage,
+    Verdict,
+)
+from proxy.upstream.base import Upstream
+
+OK = 200
+
+STALE_ON = frozenset({500, 502, 503, 504})
+"""Upstream statuses that a stale answer may stand in for (RFC 5861 section 4). 429 is the caller's own doing."""
+
+ALWAYS_VARY = frozenset({b"openai-beta", b"anthropic-beta", b"anthropic-version"})
+"""Request fields that change what an upstream does: always part of the name."""
+
+POOLED_QUESTIONS = 4096
+"""Questions whose turn is remembered; a forgotten one starts with its first answer again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to a cached endpoint, as the edge read it: body decoded, directives parsed."""
+
+    endpoint: Endpoint
+    target: str
+    """Path below the upstream's base address, with its query."""
+    headers: Pairs
+    """As they came, for telling callers apart and for `vary`."""
+    onward: Pairs
+    """What may be passed upstream."""
+    body: bytes
+    directives: Directives
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request, considered: all that is needed to look for its answer and to judge one that is found.
+
+    Depends on nothing but the request's bytes and the configuration, so equal requests may share one.
+    """
+
+    endpoint: Endpoint
+    scope: Scope
+    name: Digest
+    model: str
+    stream: bool
+    include_usage: bool
+    choices: int
+    echoes: Mapping[str, bytes]
+    verdict: Verdict
+    directives: Directives
+    rule: Rule
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the edge sends: a stored `entry`, or an upstream's answer as it comes, on a `seat` or as a `reply`."""
+
+    outcome: Outcome
+    cache_status: CacheStatus
+    case: Case
+    entry: Entry | None = None
+    seat: Seat | None = None
+    reply: Reply | None = None
+    tier: str = ""
+    reason: str = ""
+    quiet: bool = False
+    """The stream's usage was asked for by us, not by this caller: send it without."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        source = self.seat or self.reply
+        return source.status if source is not None else 200
+
+    @property
+    def headers(self) -> Pairs:
+        """The upstream's end-to-end fields; none for an entry."""
+        source = self.seat or self.reply
+        return source.headers if source is not None else ()
+
+    async def aclose(self) -> None:
+        """The caller is served, or gone. More than once is harmless."""
+        if self.seat is not None:
+            self.seat.leave()
+        if self.reply is not None:
+            await self.reply.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class PathSettings:
+    """The path's own bounds. Bytes and seconds."""
+
+    max_entry: int
+    read_timeout_s: float
+    write_timeout_s: float
+    terminator_timeout_s: float
+    """How long after a stream's end marker the HTTP message may take to end."""
+    stream_usage: bool
+    """Ask the upstream for usage on every stream that may be stored."""
+    upstream_epoch: str
+    store_tier: str
+    """What the store behind memory is called in labels and in `detail`."""
+
+
+class Pipeline:
+    """The path. Holds the rooms, nothing of any request."""
+
+    def __init__(
+        self,
+        *,
+        namer: Namer,
+        tenancy: Tenancy,
+        policies: Sequence[Policy],
+        rule_for: Callable[[str, str], Rule],
+        store: ExactStore,
+        flights: Flights,
+        upstream: Upstream,
+        settings: PathSettings,
+        metrics: Metrics,
+        prices: Prices,
+        tasks: Tasks,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self._namer = namer
+        self._tenancy = tenancy
+        self._policies = policies
+        self._rule_for = rule_for
+        self._store = store
+        self._flights = flights
+        self._upstream = upstream
+        self._settings = settings
+        self._metrics = metrics
+        self._prices = prices
+        self._tasks = tasks
+        self._clock = clock
+        self._random = random
+        self._turns = Turns()
+
+    # -- consider ------------------------------------------------------------------------------------------------
+
+    def consider(self, request: Request) -> Case:
+        """Who asks what, and what the cache may do about it. Pure. Raises `errors.RequestError`."""
+        scope = self._tenancy.identify(request.headers)
+        question = request.endpoint.read(request.body)
+        rule = self._rule_for(question.model, question.endpoint)
+        judged = (policy(question, rule) for policy in self._policies)
+        # The caller's own word comes last: where several forbid, the reason shown is the one it did not know of.
+        verdict = reduce(Verdict.narrow, judged, Verdict()).narrow(request.directives.verdict)
+        return Case(
+            endpoint=request.endpoint,
+            scope=scope,
+            name=self._name(request, question, rule, scope),
+            model=question.model,
+            stream=question.stream,
+            include_usage=question.include_usage,
+            choices=question.choices,
+            echoes=question.echoes,
+            verdict=verdict,
+            directives=request.directives,
+            rule=rule,
+        )
+
+    def _name(self, request: Request, question: Question, rule: Rule, scope: Scope) -> Digest:
+        directives = request.directives
+        if directives.namespace:
+            scope = self._namer.scope(b"namespace", scope, directives.namespace.encode())
+        varies = ALWAYS_VARY | {header.lower().encode("latin-1") for header in rule.vary}
+        vary = tuple(sorted(pair for pair in request.headers if pair[0] in varies))
+        # `no-transform`: nothing may be read into the body, so its very bytes are the name.
+        key = framed((b"raw", request.body)) if directives.no_transform else question.key
+        if rule.include_user_in_key:
+            identifiers = (repr(question.members.get(member)).encode() for member in ("user", "safety_identifier"))
+            key = framed((key, *identifiers))
+        return self._namer.exact(
+            scope,
+            upstream=self._upstream.name,
+            epoch=self._settings.upstream_epoch,
+            endpoint=request.target,
+            vary=vary,
+            key=key,
+        )
+
+    # -- recall --------------------------------------------------------------------------------------------------
+
+    def recall(self, case: Case) -> Answer | None:
+        """A fresh answer from memory, or None: for everything else, `answer`."""
+        if not case.verdict.read or case.verdict.pool:
+            return None
+        entry = self._store.peek(case.name)
+        if entry is None or not serves(entry, case):
+            return None
+        now = self._clock()
+        if fitness(entry, case.directives, case.rule, now) is not Fitness.SERVE:
+            return None
+        return _hit(case, entry, now, "memory")
+
+    # -- answer --------------------------------------------------------------------------------------------------
+
+    async def answer(self, case: Case, request: Request) -> Answer:
+        """The answer, from wherever it is. Raises `errors.RequestError`, `errors.UpstreamError`."""
+        if case.verdict.pool:
+            turn = self._turns.next(case.name, case.verdict.pool)
+            case = dataclasses.replace(case, name=self._namer.slot(case.name, turn))
+        if not case.verdict.read and not case.verdict.write:
+            return await self._bypass(case, request)
+
+        found = await self._look(case) if case.verdict.read else None
+        answer = self._judge_age(case, request, found) if found else None
+        if answer is not None:
+            return answer
+        if case.directives.only_if_cached:
+            raise NotCached("nothing stored may answer this request, and only-if-cached forbids asking the upstream")
+        return await self._forward(case, request, found)
+
+    async def _bypass(self, case: Case, request: Request) -> Answer:
+        if case.directives.only_if_cached:
+            raise NotCached("this request may not be answered from the cache, and only-if-cached forbids the upstream")
+        reason = case.verdict.reason
+        self._metrics.bypassed(reason)
+        reply = await self._upstream.send(_call(case, request))
+        status = CacheStatus(fwd="bypass", detail=reason)
+        return Answer(Outcome.BYPASS, status, case, reply=reply, reason=reason)
+
+    async def _look(self, case: Case) -> Found | None:
+        landings = self._flights.landings
+        found = await self._look_once(case.name)
+        if self._flights.landed_since(case.name, landings):
+            # Our look began before an equal question's answer was stored, and ended after its flight had left the
+            # board: without a second look this caller would find neither (or a stale answer) and ask once more.
+            found = await self._look_once(case.name)
+        return found
+
+    async def _look_once(self, name: Digest) -> Found | None:
+        entry = self._store.peek(name)
+        if entry is not None:
+            return Found(entry, "memory")
+        began = perf_counter()
+        try:
+            async with asyncio.timeout(self._settings.read_timeout_s):
+                entry = await self._store.get(name)
+        except TimeoutError:
+            self._metrics.store_error(self._settings.store_tier, "get_timeout")
+            return None
+        except CacheFailure:
+            self._metrics.store_error(self._settings.store_tier, "get")
+            return None
+        self._metrics.lookup(self._settings.store_tier, perf_counter() - began)
+        return Found(entry, self._settings.store_tier) if entry is not None else None
+
+    def _judge_age(self, case: Case, request: Request, found: Found) -> Answer | None:
+        """The answer that this entry makes for this caller at its age; None sends the caller upstream."""
+        if not serves(found.entry, case):
+            return None
+        now = self._clock()
+        match fitness(found.entry, case.directives, case.rule, now):
+            case Fitness.SERVE:
+                return _hit(case, found.entry, now, found.tier)
+            case Fitness.SERVE_STALE:
+                return _stale(case, found, now, "max-stale")
+            case Fitness.SERVE_AND_REFRESH:
+                self._refresh(case, request)
+                return _stale(case, found, now, "swr")
+            case Fitness.GO_UPSTREAM:
+                return None
+
+    def _refresh(self, case: Case, request: Request) -> None:
+        """Ask anew behind the caller's back, with the caller's credential, once for all callers."""
+        name = self._flight_name(case)
+        # Flights of what cannot be kept are not shared: each hit would ask again, and nothing would come of it.
+        if case.verdict.write and not self._flights.flying(name) and not self._flights.unstorable(name):
+            fly = partial(self._fly, case, request)
+            self._flights.board(name, fly, streaming=case.stream).leave()
+
+    async def _forward(self, case: Case, request: Request, found: Found | None) -> Answer:
+        """Ask the upstream; where it fails, a stale answer may stand in."""
+        forward = _why_forward(case, found)
+        try:
+            answer = await (self._board if case.verdict.write else self._relay)(case, request, forward)
+        except UpstreamError:
+            stand_in = self._stand_in(case, found)
+            if stand_in is None:
+                raise
+            return stand_in
+        stand_in = self._stand_in(case, found) if answer.status in STALE_ON else None
+        if stand_in is None:
+            return answer
+        await answer.aclose()
+        return stand_in
+
+    def _stand_in(self, case: Case, found: Found | None) -> Answer | None:
+        now = self._clock()
+        if found is None or not serves(found.entry, case):
+            return None
+        if not covers_error(found.entry, case.directives, case.rule, now):
+            return None
+        return _stale(case, found, now, "sie")
+
+    async def _relay(self, case: Case, request: Request, forward: str) -> Answer:
+        """`no-store`: the caller's own call, kept nowhere, shared with nobody."""
+        self._metrics.store_skipped(case.verdict.reason)
+        reply = await self._upstream.send(_call(case, request))
+        return Answer(Outcome.MISS, CacheStatus(fwd=forward), case, reply=reply, reason=case.verdict.reason)
+
+    # -- board ---------------------------------------------------------------------------------------------------
+
+    async def _board(self, case: Case, request: Request, forward: str) -> Answer:
+        """Take a seat on the flight that asks this question already, or start one."""
+        fly = partial(self._fly, case, request)
+        if case.verdict.read:
+            seat = self._flights.board(self._flight_name(case), fly, streaming=case.stream)
+        else:
+            # `no-cache` wants an answer newer than itself: not one that was asked for before it came.
+            seat = self._flights.alone(case.name, fly, streaming=case.stream)
+        try:
+            return await self._take_seat(case, request, seat, forward)
+        except BaseException:
+            seat.leave()
+            raise
+
+    def _flight_name(self, case: Case) -> Digest:
+        # Where usage is on the wire only for those who asked, they cannot share a stream with those who did not.
+        if case.include_usage and not self._settings.stream_usage:
+            return self._namer.slot(case.name, 0)
+        return case.name
+
+    async def _take_seat(self, case: Case, request: Request, seat: Seat, forward: str) -> Answer:
+        await seat.departed()
+        outcome = Outcome.COLLAPSED if seat.shared else Outcome.MISS
+        collapsed = True if seat.shared else None
+        if seat.status == OK and seat.streaming != case.stream:
+            return await self._convert(case, request, seat, forward)
+        if seat.status == OK and is_event_stream(seat.headers):
+            status = CacheStatus(fwd=forward, collapsed=collapsed)  # whether it will be stored is not known yet
+            return Answer(outcome, status, case, seat=seat, quiet=self._quiet(case))
+        landing = await seat.landed()
+        stored = landing.stored if landing is not None else False
+        reason = landing.reason if landing is not None else "too_large"
+        status = CacheStatus(fwd=forward, fwd_status=seat.status, stored=stored or None, collapsed=collapsed)
+        return Answer(outcome, status, case, seat=seat, reason=reason)
+
+    def _quiet(self, case: Case) -> bool:
+        return self._settings.stream_usage and not case.include_usage
+
+    async def _convert(self, case: Case, request: Request, seat: Seat, forward: str) -> Answer:
+        """The other form of what a shared flight brings: only a whole answer can be turned."""
+        landing = await seat.landed()
+        seat.leave()
+        if landing is not None and landing.entry is not None and serves(landing.entry, case):
+            status = CacheStatus(fwd=forward, collapsed=True)
+            return Answer(Outcome.COLLAPSED, status, case, entry=landing.entry, reason=landing.reason)
+        own = self._flights.alone(case.name, partial(self._fly, case, request), streaming=case.stream)
+        try:
+            answer = await self._take_seat(case, request, own, forward)
+        except BaseException:
+            own.leave()
+            raise
+        answer.cache_status = dataclasses.replace(answer.cache_status, collapsed=False)
+        return answer
+
+    # -- fly -----------------------------------------------------------------------------------------------------
+
+    async def _fly(self, case: Case, request: Request, flight: Flight) -> Landing:
+        """The flight's work, in the flight's task: ask, pass on, keep. Outlives every caller."""
+        call = _call(case, request)
+        if case.stream and self._quiet(case):
+            call = dataclasses.replace(call, body=case.endpoint.ask_usage(request.body))
+        asked = Asked(self._store.generation, self._clock())
+        reply = await self._upstream.send(call)
+        try:
+            flight.depart(reply.status, reply.headers)
+            if reply.status != OK:
+                await self._pass_on(reply, flight)
+                return Landing(entry=None, stored=False)
+            if case.stream and is_event_stream(reply.headers):
+                return await self._fly_stream(case, reply, flight, asked)
+            return await self._fly_plain(case, reply, flight, asked)
+        finally:
+            await reply.aclose()
+
+    async def _fly_plain(self, case: Case, reply: Reply, flight: Flight, asked: Asked) -> Landing:
+        body = await self._pass_on(reply, flight)
+        if body is None:
+            return self._skip("too_large")
+        try:
+            folded = case.endpoint.whole(body, case.choices)
+        except Unstorable as unstorable:
+            return self._skip(unstorable.reason)
+        return await self._keep(case, folded, reply, asked)
+
+    async def _pass_on(self, reply: Reply, flight: Flight) -> bytes | None:
+        """Every byte to every seat; all of them, or None when they are too many to hold."""
+        chunks: list[bytes] = []
+        async for chunk in reply:
+            flight.add(Frame(raw=chunk, quiet=chunk))
+            if flight.overgrown:
+                chunks.clear()
+                await flight.room()
+            else:
+                chunks.append(chunk)
+        return None if flight.overgrown else b"".join(chunks)
+
+    async def _fly_stream(self, case: Case, reply: Reply, flight: Flight, asked: Asked) -> Landing:
+        fold = case.endpoint.fold(case.choices)
+        # The end marker waits until the answer is kept: whoever has seen the end of an answer finds it in the cache.
+        held: list[Frame] = []
+        chunks = aiter(reply)
+        async for chunk in chunks:
+            _hand_out(fold.feed(chunk), flight, held)
+            if flight.overgrown:
+                fold.abandon()
+                await flight.room()
+            if fold.done:
+                break
+        ended_clean = not fold.done or await self._ends_clean(chunks, fold, held)
+        _hand_out(fold.flush(), flight, held)
+        if flight.overgrown:
+            landing = self._skip("too_large")
+        elif not ended_clean:
+            landing = self._skip("no_clean_end")
+        else:
+            landing = await self._keep_stream(case, fold, reply, asked)
+        for frame in held:
+            flight.add(frame)
+        return landing
+
+    async def _keep_stream(self, case: Case, fold: Fold, reply: Reply, asked: Asked) -> Landing:
+        try:
+            folded = fold.finish()
+        except Unstorable as unstorable:
+            return self._skip(unstorable.reason)
+        return await self._keep(case, folded, reply, asked)
+
+    async def _ends_clean(self, chunks: AsyncIterator[bytes], fold: Fold, held: list[Frame]) -> bool:
+        """After the end marker: whether the HTTP message ends too, soon and whole."""
+        try:
+            async with asyncio.timeout(self._settings.terminator_timeout_s):
+                async for chunk in chunks:
+                    held.extend(fold.feed(chunk))
+        except (TimeoutError, UpstreamError):
+            return False
+        return True
+
+    # -- keep ----------------------------------------------------------------------------------------------------
+
+    async def _keep(self, case: Case, folded: Folded, reply: Reply, asked: Asked) -> Landing:
+        """The flight's last act, only for a whole, successful answer."""
+        entry = self._entry(case, folded, reply, asked)
+        self._metrics.saw_model(entry.model)
+        self._metrics.spent(entry.model, entry.cost_usd)
+        self._metrics.cached_tokens(self._upstream.name, entry.usage.cached_tokens)
+        reason = folded.unstorable or self._refusal(case, entry, reply)
+        if reason:
+            return dataclasses.replace(self._skip(reason), entry=entry)
+        putting = self._tasks.spawn(self._put(entry), name="keep")
+        # A store that stalls must not hold the answer's end back; the put goes on and may still succeed.
+        await asyncio.wait({putting}, timeout=self._settings.write_timeout_s)
+        if putting.done() and putting.result():
+            return Landing(entry, stored=True)
+        return dataclasses.replace(self._skip("store"), entry=entry)
+
+    def _entry(self, case: Case, folded: Folded, reply: Reply, asked: Asked) -> Entry:
+        now = self._clock()
+        life = lifetime(case.rule, case.directives, self._random)
+        return Entry(
+            name=case.name,
+            endpoint=case.endpoint.path,
+            model=folded.model or case.model,
+            form=folded.form,
+            body=folded.body,
+            finished_at=now,
+            fresh_s=life.fresh_s,
+            kept_s=life.kept_s,
+            generation=asked.generation,
+            id_prefix=folded.id_prefix,
+            echoes=folded.echoes,
+            usage=folded.usage,
+            lacks_usage=case.stream and not self._settings.stream_usage and folded.usage == Usage(),
+            cost_usd=self._prices.cost(folded.model or case.model, folded.usage),
+            upstream=self._upstream.name,
+            upstream_request_id=_header(reply.headers, b"x-upstream-request-id"),
+            upstream_s=now - asked.at,
+            tags=case.directives.tags,
+        )
+
+    def _refusal(self, case: Case, entry: Entry, reply: Reply) -> str:
+        """Why a whole answer may still not be kept; empty when it may."""
+        if len(entry.body) > self._settings.max_entry:
+            return "too_large"
+        if entry.fresh_s <= 0:
+            return "ttl"
+        if case.rule.honor_no_store and "no-store" in _header(reply.headers, b"cache-control").lower():
+            return "upstream_no_store"
+        return ""
+
+    async def _put(self, entry: Entry) -> bool:
+        try:
+            return await self._store.put(entry)
+        except CacheFailure:
+            self._metrics.store_error(self._settings.store_tier, "put")
+            return False
+
+    def _skip(self, reason: str) -> Landing:
+        self._metrics.store_skipped(reason)
+        return Landing(entry=None, stored=False, reason=reason)
+
+
+class Turns:
+    """Whose turn it is among the several answers of a pooled question. Bounded; what is forgotten starts anew."""
+
+    def __init__(self) -> None:
+        self._turns: OrderedDict[Digest, int] = OrderedDict()
+
+    def next(self, name: Digest, size: int) -> int:
+        """0, 1, ... size - 1, 0, ..."""
+        turn = self._turns.get(name, 0)
+        self._turns[name] = (turn + 1) % size
+        self._turns.move_to_end(name)
+        if len(self._turns) > POOLED_QUESTIONS:
+            self._turns.popitem(last=False)
+        return turn % size
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry and the tier it was found in."""
+
+    entry: Entry
+    tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """When a question went upstream: the store's generation (a purge since then forbids keeping) and Unix seconds."""
+
+    generation: int
+    at: float
+
+
+def serves(entry: Entry, case: Case) -> bool:
+    """Whether this entry can be turned into the form this caller wants without losing anything."""
+    if entry.form is Form.FRAMES and not case.stream:
+        return False
+    return not entry.lacks_usage or (case.stream and not case.include_usage)
+
+
+def is_event_stream(headers: Pairs) -> bool:
+    """Whether a response is server-sent events."""
+    return _header(headers, b"content-type").lower().startswith("text/event-stream")
+
+
+def _hit(case: Case, entry: Entry, now: float, tier: str) -> Answer:
+    status = CacheStatus(ttl=int(entry.ttl_s(now)), detail=tier)
+    return Answer(Outcome.HIT, status, case, entry=entry, tier=tier)
+
+
+def _stale(case: Case, found: Found, now: float, detail: str) -> Answer:
+    status = CacheStatus(ttl=int(found.entry.ttl_s(now)), detail=detail)
+    return Answer(Outcome.STALE, status, case, entry=found.entry, tier=found.tier)
+
+
+def _why_forward(case: Case, found: Found | None) -> str:
+    """RFC 9211 section 2.2, the most specific that is known."""
+    if not case.verdict.read:
+        return "request"
+    if found is None:
+        return "uri-miss"
+    return "stale" if serves(found.entry, case) else "vary-miss"
+
+
+def _call(case: Case, request: Request) -> Call:
+    return Call("POST", request.target, request.onward, request.body, streaming=case.stream)
+
+
+def _hand_out(frames: list[Frame], flight: Flight, held: list[Frame]) -> None:
+    for frame in frames:
+        if frame.terminal:
+            held.append(frame)
+        else:
+            flight.add(frame)
+
+
+def _header(headers: Pairs, name: bytes) -> str:
+    return next((value.decode("latin-1") for field, value in headers if field == name), "")

@@ -1,0 +1,12 @@
+"""The operator switched the cache off for this model or path (`rules: cache: false`)."""
+
+from __future__ import annotations
+
+from proxy.endpoints.base import Question
+from proxy.settings import Rule
+from proxy.types import ALLOWED, Verdict
+
+
+def opt_out(_question: Question, rule: Rule) -> Verdict:
+    """`rule`: the first matching rule says not to cache."""
+    return ALLOWED if rule.cache else Verdict.bypass("rule")
