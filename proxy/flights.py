@@ -6,10 +6,10 @@ that comes late reads from the first byte, then the live tail.
 
 Memory. What came so far is kept in one list that all seats share, each with its own position, so a slow reader costs
 nothing and holds nobody back. While it fits in `max_bytes` a flight is joinable and nothing is given up. Past that it
-is *overgrown*: nobody can join, nothing will be stored, what every seat has read is let go of, and reading the
-upstream waits until the fastest reader is less than `max_bytes` behind it. A reader that falls further behind the
-fastest than that is told that its stream broke. An overgrown flight with no reader left is cancelled: it would be read
-for nobody.
+is *overgrown*: nobody can join, nothing will be stored, and what every seat has read is let go of. Reading the upstream
+waits while the fastest reader has more than half of `max_bytes` before it; a reader that falls further behind the
+fastest than the other half is told that its stream broke. So two readers of one pace both get all of it, and what is
+held stays within the bound by a frame. An overgrown flight with no reader left ends: it would be read for nobody.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from proxy.endpoints.base import Frame
 from proxy.errors import AskOnceError, Overloaded, UpstreamInterrupted
 from proxy.telemetry.tasks import Tasks
-from proxy.types import Digest, Entry, Pairs
+from proxy.types import Digest, Entry, Frame, Pairs
 
 REMEMBERED = 4096
 """How many recent landings and unstorable outcomes are remembered: a bound on memory, not a promise."""
@@ -66,9 +65,11 @@ class Flight:
         self.overgrown = False
         self._bounds = bounds
         self._frames: list[Frame] = []
+        self._starts: list[int] = []
+        """Where in the stream each of these frames starts. Bytes."""
+        self._end = 0
         self._dropped = 0
         """Frames let go of: the first in the list is number `_dropped` of the stream."""
-        self._held_bytes = 0
         self._landing: Landing | None = None
         self._error: AskOnceError | None = None
         self._seats: set[Seat] = set()
@@ -78,7 +79,7 @@ class Flight:
 
     def __repr__(self) -> str:
         state = "failed" if self._error else "landed" if self._landing else "open"
-        return f"<Flight {self.name.hex()[:8]} {state} seats={len(self._seats)} bytes={self._held_bytes}>"
+        return f"<Flight {self.name.hex()[:8]} {state} seats={len(self._seats)} bytes={self._held_bytes()}>"
 
     # What the flight's task says.
 
@@ -90,18 +91,20 @@ class Flight:
     def add(self, frame: Frame) -> None:
         """A run of bytes for every seat."""
         self._frames.append(frame)
-        self._held_bytes += len(frame.raw)
-        if self._held_bytes > self._bounds.max_bytes:
+        self._starts.append(self._end)
+        self._end += len(frame.raw)
+        if self._held_bytes() > self._bounds.max_bytes:
             self.overgrown = True
         self._tell()
 
     async def room(self) -> None:
         """Wait, when overgrown, until the fastest reader is within bounds."""
-        while self.overgrown and self._error is None:
-            self._let_go()
+        while self.overgrown:
             if not self._seats:
                 raise Overloaded("the answer grew past server.flight_max_bytes and nobody is reading it")
-            if self._held_bytes <= self._bounds.max_bytes:
+            fastest = max(seat.position for seat in self._seats)
+            self._let_go(fastest)
+            if self._end - self._start_of(fastest) <= self._bounds.max_bytes // 2:
                 return
             self._room.clear()
             await self._room.wait()
@@ -194,16 +197,24 @@ class Flight:
         finally:
             self._waiting.discard(future)
 
-    def _let_go(self) -> None:
-        """Drop what the fastest reader has read, once it is more than the bound behind the head."""
-        fastest = max((seat.position for seat in self._seats), default=self._dropped)
-        slowest = min((seat.position for seat in self._seats), default=self._dropped)
+    def _let_go(self, fastest: int) -> None:
+        """Drop what everyone has read, and what is further behind the fastest than it is waited for."""
+        slowest = min(seat.position for seat in self._seats)
+        least = self._start_of(fastest) - self._bounds.max_bytes // 2
         keep_from = self._dropped
-        while keep_from < fastest and (keep_from < slowest or self._held_bytes > self._bounds.max_bytes):
-            self._held_bytes -= len(self._frames[keep_from - self._dropped].raw)
+        while keep_from < slowest or (keep_from < fastest and self._start_of(keep_from) < least):
             keep_from += 1
-        del self._frames[: keep_from - self._dropped]
+        gone = keep_from - self._dropped
+        del self._frames[:gone], self._starts[:gone]
         self._dropped = keep_from
+
+    def _start_of(self, position: int) -> int:
+        """Where frame number `position` starts, or will start when it comes. Bytes."""
+        index = position - self._dropped
+        return self._starts[index] if index < len(self._starts) else self._end
+
+    def _held_bytes(self) -> int:
+        return self._end - self._start_of(self._dropped)
 
 
 class Seat:

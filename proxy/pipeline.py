@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from time import perf_counter
 
-from proxy.endpoints.base import Endpoint, Fold, Folded, Frame, Question
+from proxy.endpoints.base import Endpoint, Fold, Folded
 from proxy.errors import CacheFailure, NotCached, Unstorable, UpstreamError
 from proxy.fingerprint import Namer, framed
 from proxy.flights import Flight, Flights, Landing, Seat
@@ -37,8 +37,10 @@ from proxy.types import (
     Directives,
     Entry,
     Form,
+    Frame,
     Outcome,
     Pairs,
+    Question,
     Reply,
     Scope,
     Usage,

@@ -5,7 +5,7 @@ Read it beside `pipeline.py`. Every name here is the word used in headers, logs 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType, Protocol
@@ -112,6 +112,42 @@ class Entry:
     def gone(self, now: float) -> bool:
         """Past its physical lifetime: as if it were not there."""
         return self.age_s(now) >= self.kept_s
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request's body, read.
+
+    `key` is the canonical form of all that may change the answer (protocol: everything in the body but the short list
+    that cannot), length-framed, so that two bodies share it only if they ask the same.
+    """
+
+    endpoint: str
+    model: str
+    stream: bool
+    include_usage: bool
+    """`stream_options.include_usage`: the caller wants the usage frame."""
+    choices: int
+    """How many choices a whole answer has (`n`)."""
+    members: Mapping[str, object]
+    """The parsed top level, for policies."""
+    key: bytes
+    echoes: Mapping[str, bytes]
+    """Members an answer may repeat from the request (e.g. `metadata`), as JSON text; `null` where the request has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A run of bytes of a live stream, cut at event boundaries.
+
+    `raw` is what came. `quiet` is the same for a caller who did not ask for usage, where we asked the upstream for it:
+    usage frame gone, `"usage":null` members gone; it is `raw` itself wherever nothing had to be taken out.
+    """
+
+    raw: bytes
+    quiet: bytes
+    terminal: bool = False
+    """The end marker (`data: [DONE]`) and what follows it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,33 +5,10 @@ No I/O: bytes in, values out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.types import Form, Usage
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A request's body, read.
-
-    `key` is the canonical form of all that may change the answer (protocol: everything in the body but the short list
-    that cannot), length-framed, so that two bodies share it only if they ask the same.
-    """
-
-    endpoint: str
-    model: str
-    stream: bool
-    include_usage: bool
-    """`stream_options.include_usage`: the caller wants the usage frame."""
-    choices: int
-    """How many choices a whole answer has (`n`)."""
-    members: Mapping[str, object]
-    """The parsed top level, for policies."""
-    key: bytes
-    echoes: Mapping[str, bytes]
-    """Members an answer may repeat from the request (e.g. `metadata`), as JSON text; `null` where the request has none."""
+from proxy.types import Form, Frame, Question, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +23,6 @@ class Folded:
     echoes: tuple[str, ...] = ()
     unstorable: str | None = None
     """Why it may be served to those who wait for it but not kept (`content_filter`, `empty`, ...); None if it may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A run of bytes of a live stream, cut at event boundaries.
-
-    `raw` is what came. `quiet` is the same for a caller who did not ask for usage, where we asked the upstream for it:
-    usage frame gone, `"usage":null` members gone; it is `raw` itself wherever nothing had to be taken out.
-    """
-
-    raw: bytes
-    quiet: bytes
-    terminal: bool = False
-    """The end marker (`data: [DONE]`) and what follows it."""
 
 
 class Fold(Protocol):

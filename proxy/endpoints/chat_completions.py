@@ -11,11 +11,11 @@ from typing import Final, TypeVar
 import orjson
 
 from proxy import errors, strict_json
-from proxy.endpoints.base import Folded, Frame, Question
+from proxy.endpoints.base import Folded
 from proxy.streaming import chat_replay
 from proxy.streaming.chat_fold import PER_DELIVERY, ChatFolder, Members, is_nothing
 from proxy.streaming.sse import Event, SseDecoder
-from proxy.types import Form, Usage
+from proxy.types import Form, Frame, Question, Usage
 
 NOT_IN_KEY: Final[Mapping[str, str]] = {
     "stream": "transport: one answer serves both forms",
@@ -34,6 +34,7 @@ left out only where it is false or null, which is to say absent: true has an eff
 _ECHO: Final = "metadata"
 _NO_ECHO: Final[Mapping[str, bytes]] = {_ECHO: b"null"}
 _BREAKPOINT: Final = "prompt_cache_breakpoint"
+_BREAKPOINT_BYTES: Final = _BREAKPOINT.encode()
 _MODEL_CHARS: Final = 256
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -80,7 +81,7 @@ class ChatCompletions:
             include_usage=options.get("include_usage") is True,
             choices=_choices(members.get("n")),
             members=members,
-            key=_key(members, has_breakpoints=_BREAKPOINT.encode() in body),
+            key=_key(members, has_breakpoints=_BREAKPOINT_BYTES in body),
             echoes={_ECHO: orjson.dumps(members[_ECHO])} if _ECHO in members else _NO_ECHO,
         )
 
@@ -238,7 +239,7 @@ def _model(model: object) -> str:
         raise errors.BadRequest("`model` is missing", code="missing_required_parameter", param="model")
     if type(model) is not str:
         raise _wrong_type("model", "a string", model)
-    if not 0 < len(model) <= _MODEL_CHARS or _CONTROL.search(model):
+    if not 0 < len(model) <= _MODEL_CHARS or (not model.isprintable() and _CONTROL.search(model)):
         message = f"`model` must be 1 to {_MODEL_CHARS} characters without control characters"
         raise errors.BadRequest(message, code="invalid_value", param="model")
     return model
@@ -374,8 +375,10 @@ def _quiet(raw: bytes, data: bytes, chunk: Members) -> bytes:
     if chunk["usage"] is not None:
         # With choices it is usage that the upstream sends unasked, or per chunk as the caller wished.
         return raw if chunk.get("choices") else b""
-    # Without `\u` the member can only be spelled so; if that stands in the text once, it is the member.
-    if data.count(b'"usage"') == 1 and b"\\u" not in data and raw.count(_USAGE_NULL) == 1:
+    # Without `\u` the member can be spelled in one way only; where that stands in the text once, it is the member.
+    spelled_once = data.count(b'"usage"') == 1 and b"\\u" not in data
+    # The raw event may have comments too.
+    if spelled_once and _USAGE_NULL in data and raw.count(_USAGE_NULL) == 1:
         return raw.replace(_USAGE_NULL, b"")
     return _event({name: value for name, value in chunk.items() if name != "usage"})
 

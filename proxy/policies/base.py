@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.endpoints.base import Question
 from proxy.settings import Rule
-from proxy.types import Verdict
+from proxy.types import Question, Verdict
 
 Policy = Callable[[Question, Rule], Verdict]
 """What one reason says of a question under the rule that matches it; `types.ALLOWED` where it has nothing to say."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from proxy.endpoints.base import Question
 from proxy.settings import Rule
-from proxy.types import ALLOWED, Verdict
+from proxy.types import ALLOWED, Question, Verdict
 
 
 def live_data(question: Question, _rule: Rule) -> Verdict:

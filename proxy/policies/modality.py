@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.endpoints.base import Question
 from proxy.settings import Rule
-from proxy.types import ALLOWED, Verdict
+from proxy.types import ALLOWED, Question, Verdict
 
 
 def modality(question: Question, _rule: Rule) -> Verdict:

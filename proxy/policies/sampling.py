@@ -5,9 +5,8 @@ Self-consistency, pass@k and an agent's second try all send the same bytes again
 
 from __future__ import annotations
 
-from proxy.endpoints.base import Question
 from proxy.settings import Rule
-from proxy.types import ALLOWED, Verdict
+from proxy.types import ALLOWED, Question, Verdict
 
 
 def sampling(question: Question, rule: Rule) -> Verdict:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from proxy.endpoints.base import Question
 from proxy.settings import Rule
-from proxy.types import ALLOWED, Verdict
+from proxy.types import ALLOWED, Question, Verdict
 
 
 def server_state(question: Question, rule: Rule) -> Verdict:
