@@ -1,0 +1,372 @@
+"""Every metric, each with a line that says what is counted. Label values are closed sets or configured names."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from proxy.telemetry.records import Served
+from proxy.telemetry.tallies import Cell, Count, Spread
+from proxy.types import Outcome, StoreReport
+
+# fmt: off
+# Floats throughout: comparing with an int takes twice as long.
+SECONDS = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+)
+"""Bounds for answers: a hit is under the first, a slow model under the last."""
+
+LOOKUP_SECONDS = (0.000_01, 0.000_05, 0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0)
+"""Bounds for the store: memory is under the second, a disk that stalls in the last."""
+
+AGE_SECONDS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0, 259200.0, 604800.0, 2592000.0)
+"""Bounds for the age of hits: to judge lifetimes by."""
+# fmt: on
+
+MAX_SEEN_MODELS = 200
+"""Models an upstream answered for that get a label of their own; clients choose the names, so there is an end."""
+
+MAX_ENDPOINTS = 64
+"""A bound that is never reached unless somebody lets a path become an endpoint's label."""
+
+MAX_COMBINATIONS = 200
+"""The same for a counter of reasons, kinds or operations, which are all tokens of our own."""
+
+OTHER = "other"
+
+SAVING = frozenset({Outcome.HIT, Outcome.SEMANTIC, Outcome.STALE, Outcome.COLLAPSED})
+"""Answered without an upstream call of their own."""
+
+
+class Families:
+    """What is counted."""
+
+    def __init__(self) -> None:
+        self.requests = Count(
+            "askonce_requests",
+            "Requests answered, by what answered them.",
+            ("endpoint", "model", "outcome"),
+        )
+        self.request_seconds = Spread(
+            "askonce_request_seconds",
+            "Seconds from a request's first byte to its answer's last.",
+            ("endpoint", "outcome"),
+            SECONDS,
+        )
+        self.first_byte_seconds = Spread(
+            "askonce_time_to_first_byte_seconds",
+            "Seconds from a request's first byte to its answer's first.",
+            ("endpoint", "outcome"),
+            SECONDS,
+        )
+        self.hit_age_seconds = Spread(
+            "askonce_hit_age_seconds",
+            "Age of answers served from the store.",
+            ("tier",),
+            AGE_SECONDS,
+        )
+        self.saved_tokens = Count(
+            "askonce_saved_tokens",
+            "Tokens of answers served without a call of their own.",
+            ("model", "kind"),
+        )
+        self.saved_usd = Count(
+            "askonce_saved_usd",
+            "USD those answers cost when they were made.",
+            ("model",),
+        )
+        self.spent_usd = Count(
+            "askonce_spent_usd",
+            "USD of answers that upstreams were asked for, by the price table.",
+            ("model",),
+        )
+        self.lookup_seconds = Spread(
+            "askonce_lookup_seconds",
+            "Seconds a look-up in a tier took.",
+            ("tier",),
+            LOOKUP_SECONDS,
+        )
+        self.bypass = Count(
+            "askonce_bypass",
+            "Requests that neither read nor wrote the cache.",
+            ("reason",),
+        )
+        self.store_skipped = Count(
+            "askonce_store_skipped",
+            "Answers that were served and not kept.",
+            ("reason",),
+        )
+        self.store_errors = Count(
+            "askonce_store_errors",
+            "Calls of a store that failed or came too late.",
+            ("store", "operation"),
+        )
+        self.upstream_seconds = Spread(
+            "askonce_upstream_seconds",
+            "Seconds an upstream took for a whole answer.",
+            ("upstream",),
+            SECONDS,
+        )
+        self.upstream_errors = Count(
+            "askonce_upstream_errors",
+            "Calls of an upstream that brought no whole answer.",
+            ("upstream", "kind"),
+        )
+        self.upstream_cached_tokens = Count(
+            "askonce_upstream_cached_tokens",
+            "Prompt tokens that an upstream had in its own prefix cache.",
+            ("upstream",),
+        )
+        self.flight_followers = Count(
+            "askonce_flight_followers",
+            "Requests that joined another's upstream call.",
+        )
+
+    def exported(self) -> Iterator[Metric]:
+        """All of them, as prometheus_client wants them."""
+        tallies: list[Count | Spread] = list(vars(self).values())
+        return (tally.family() for tally in tallies)
+
+
+@dataclass(slots=True)
+class Row:
+    """What requests of one kind (endpoint, model, outcome, tier) add up to: found once, then only added to."""
+
+    requested: tuple[str, str, str]
+    model: str
+    seconds: Cell
+    first_byte: Cell
+    age: Cell | None
+    """For hits of a tier."""
+    saves: bool
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float = 0.0
+
+    def add(self, record: Served) -> None:
+        """One more of them. Written out (`Cell.observe` thrice): calls would cost more than what they do."""
+        self.requests += 1
+        seconds, first_byte_s, age_s = record.seconds, record.first_byte_s, record.age_s
+        cell = self.seconds
+        cell.counts[bisect_left(SECONDS, seconds)] += 1
+        cell.sum += seconds
+        cell = self.first_byte
+        cell.counts[bisect_left(SECONDS, first_byte_s)] += 1
+        cell.sum += first_byte_s
+        if self.age is not None:
+            cell = self.age
+            cell.counts[bisect_left(AGE_SECONDS, age_s)] += 1
+            cell.sum += age_s
+        if self.saves:
+            usage = record.usage
+            self.prompt_tokens += usage.prompt_tokens
+            self.completion_tokens += usage.completion_tokens
+            self.usd += record.cost_usd or 0.0
+
+
+class Metrics:
+    """What `/metrics` and `/admin/stats` show. To be called from the event loop's thread only.
+
+    `models` always have a label of their own. The callables are asked when somebody scrapes: how many flights are in
+    the air, how the store is, and how many answers went from it by (tier, cause).
+    """
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        models: frozenset[str],
+        flights: Callable[[], int],
+        store_report: Callable[[], StoreReport],
+        evictions: Callable[[], Mapping[tuple[str, str], int]] = dict,
+    ) -> None:
+        self._families = Families()
+        self._rows: dict[tuple[str, str, Outcome, str], Row] = {}
+        self._endpoints: set[str] = set()
+        self._models = set(models)
+        self._max_models = len(models) + MAX_SEEN_MODELS
+        gauges = _Gauges(version, flights, store_report, evictions)
+        self.registry = CollectorRegistry()
+        self.registry.register(_OnScrape(self._exported))
+        self.registry.register(_OnScrape(gauges.exported))
+        ProcessCollector(registry=self.registry)
+
+    # -- counting ------------------------------------------------------------------------------------------------
+
+    def served(self, record: Served) -> None:
+        """A request is over."""
+        row = self._rows.get((record.endpoint, record.model, record.outcome, record.tier)) or self._row(record)
+        row.add(record)
+
+    def _row(self, record: Served) -> Row:
+        """For what has no row under its own name: the row of its labels, made if need be."""
+        endpoint = _member(self._endpoints, record.endpoint, MAX_ENDPOINTS)
+        model, outcome, tier = self._model(record.model), record.outcome, record.tier
+        row = self._rows.get((endpoint, model, outcome, tier))
+        if row is None:
+            families = self._families
+            row = self._rows[endpoint, model, outcome, tier] = Row(
+                requested=(endpoint, model, outcome.value),
+                model=model,
+                seconds=families.request_seconds.cell((endpoint, outcome.value)),
+                first_byte=families.first_byte_seconds.cell((endpoint, outcome.value)),
+                age=families.hit_age_seconds.cell((tier,)) if tier else None,
+                saves=outcome in SAVING,
+            )
+        return row
+
+    def saw_model(self, name: str) -> None:
+        """An upstream answered for this model: from now on it has a label of its own, if there is room."""
+        _member(self._models, name, self._max_models)
+
+    def _model(self, name: str) -> str:
+        return name if name in self._models else OTHER
+
+    def spent(self, model: str, usd: float | None) -> None:
+        """An upstream's answer cost this; None: its price is not known."""
+        if usd is not None:
+            self._families.spent_usd.add((self._model(model),), usd)
+
+    def lookup(self, tier: str, seconds: float) -> None:
+        """A tier was asked."""
+        self._families.lookup_seconds.cell((tier,)).observe(seconds)
+
+    def upstream_seconds(self, upstream: str, seconds: float) -> None:
+        """An upstream gave a whole answer."""
+        self._families.upstream_seconds.cell((upstream,)).observe(seconds)
+
+    def bypassed(self, reason: str) -> None:
+        """A request neither read nor wrote the cache."""
+        _count(self._families.bypass, (reason,))
+
+    def store_skipped(self, reason: str) -> None:
+        """An answer was served and not kept."""
+        _count(self._families.store_skipped, (reason,))
+
+    def store_error(self, store: str, operation: str) -> None:
+        """A store failed."""
+        _count(self._families.store_errors, (store, operation))
+
+    def upstream_error(self, upstream: str, kind: str) -> None:
+        """An upstream failed; `kind` is the error's `reason`."""
+        _count(self._families.upstream_errors, (upstream, kind))
+
+    def cached_tokens(self, upstream: str, tokens: int) -> None:
+        """An upstream's own prefix cache held these."""
+        self._families.upstream_cached_tokens.add((upstream,), tokens)
+
+    def followers(self, number: int = 1) -> None:
+        """Requests joined another's upstream call."""
+        self._families.flight_followers.add((), number)
+
+    # -- showing -------------------------------------------------------------------------------------------------
+
+    def text(self) -> bytes:
+        """Prometheus' text format, as `content_type` says."""
+        return generate_latest(self.registry)
+
+    def summary(self) -> dict[str, Any]:
+        """Sums since the start, for people. `hit_ratio` is None until something was asked that could be a hit."""
+        self._sum_up()
+        families = self._families
+        requests = dict.fromkeys((outcome.value for outcome in Outcome), 0)
+        for row in self._rows.values():
+            requests[row.requested[2]] += row.requests
+        hits = sum(requests[outcome.value] for outcome in SAVING)
+        asked = hits + requests[Outcome.MISS.value]
+        return {
+            "requests": requests,
+            "hit_ratio": hits / asked if asked else None,
+            "saved": {"tokens": int(families.saved_tokens.total), "usd": families.saved_usd.total},
+            "spent": {"usd": families.spent_usd.total},
+            "upstream": {"errors": int(families.upstream_errors.total)},
+        }
+
+    def _exported(self) -> Iterator[Metric]:
+        self._sum_up()
+        return self._families.exported()
+
+    def _sum_up(self) -> None:
+        """Fill the counters that are kept as rows."""
+        families = self._families
+        for count in (families.requests, families.saved_tokens, families.saved_usd):
+            count.clear()
+        for row in self._rows.values():
+            families.requests.add(row.requested, row.requests)
+            if row.saves:
+                families.saved_tokens.add((row.model, "prompt"), row.prompt_tokens)
+                families.saved_tokens.add((row.model, "completion"), row.completion_tokens)
+                families.saved_usd.add((row.model,), row.usd)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gauges:
+    """What is asked of others when somebody scrapes."""
+
+    version: str
+    flights: Callable[[], int]
+    store_report: Callable[[], StoreReport]
+    evictions: Callable[[], Mapping[tuple[str, str], int]]
+
+    def exported(self) -> Iterator[Metric]:
+        report = self.store_report()
+        yield _gauge("askonce_store_bytes", "Bytes a tier holds.", ("tier",), _by_tier(report.bytes_by_tier))
+        yield _gauge("askonce_store_entries", "Answers a tier holds.", ("tier",), _by_tier(report.entries_by_tier))
+        yield _gauge("askonce_flights", "Upstream calls in the air.", (), {(): self.flights()})
+        yield _gauge("askonce_build_info", "The version that runs; always 1.", ("version",), {(self.version,): 1})
+        gone = CounterMetricFamily(
+            "askonce_evictions", "Answers that went without being asked to.", labels=("tier", "cause")
+        )
+        for labels, number in self.evictions().items():
+            gone.add_metric(labels, number)
+        yield gone
+
+
+class _OnScrape(Collector):
+    """A function as a registry wants it."""
+
+    def __init__(self, exported: Callable[[], Iterator[Metric]]) -> None:
+        self._exported = exported
+
+    def collect(self) -> Iterator[Metric]:
+        return self._exported()
+
+    def describe(self) -> Iterator[Metric]:
+        # Without it registering would collect, and so ask a store that is not open yet.
+        return iter(())
+
+
+def _member(known: set[str], name: str, room_for: int) -> str:
+    """The name, if it is known or there is room to know it; else `other`."""
+    if name not in known and len(known) >= room_for:
+        return OTHER
+    known.add(name)
+    return name
+
+
+def _count(count: Count, labels: tuple[str, ...]) -> None:
+    if labels not in count.values and len(count.values) >= MAX_COMBINATIONS:
+        labels = (OTHER,) * len(labels)
+    count.add(labels)
+
+
+def _gauge(name: str, what: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, what, labels=labels)
+    for label_values, value in values.items():
+        family.add_metric(label_values, value)
+    return family
+
+
+def _by_tier(values: Mapping[str, int]) -> dict[tuple[str, ...], float]:
+    return {(tier,): value for tier, value in values.items()}

@@ -1,0 +1,107 @@
+"""What went wrong on the way to an upstream, in our words: aiohttp's exceptions translated, once."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+import aiohttp
+
+from proxy.errors import (
+    AskOnceError,
+    UpstreamError,
+    UpstreamInterrupted,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from proxy.upstream.transport import TimeLimits
+
+FAILURES = (aiohttp.ClientError, OSError)
+"""All that aiohttp raises for what happens on the wire; a time-out is an OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Sentences about one upstream. They name its host and port, never a path, a query or a credential."""
+
+    upstream: str
+    host: str
+    port: int
+    limits: TimeLimits
+
+    def translate(self, error: BaseException, *, body_begun: bool = False) -> AskOnceError:
+        """Ours for theirs. A failure of the client's own body, which we were sending on, comes back as it was."""
+        cause = error.__cause__
+        if isinstance(cause, AskOnceError):
+            return cause
+        return self._timeout(error, body_begun) or self._connecting(error) or self._talking(error)
+
+    def _timeout(self, error: BaseException, body_begun: bool) -> UpstreamError | None:
+        if not isinstance(error, TimeoutError) or isinstance(error, aiohttp.ClientConnectorError):
+            return None
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            what = "there was no free connection, or no new one could be made,"
+            return self._too_slow(what, "connect_timeout", self.limits.connect_s)
+        if not isinstance(error, aiohttp.SocketTimeoutError):
+            return self._too_slow("the answer was not complete", "total_timeout", self.limits.total_s)
+        if body_begun:
+            return self._too_slow("nothing more of the answer came", "idle_timeout", self.limits.idle_s)
+        return self._too_slow("no answer began", "first_byte_timeout", self.limits.first_byte_s)
+
+    def _too_slow(self, what: str, setting: str, seconds: float) -> UpstreamTimeout:
+        return UpstreamTimeout(f"{self._who}: {what} within {seconds:g} s (upstreams.{setting})")
+
+    def _connecting(self, error: BaseException) -> UpstreamError | None:
+        match error:
+            case aiohttp.ClientConnectorCertificateError():
+                return self._unreachable(
+                    f"its certificate does not verify ({_reason(error.certificate_error)}). If a private authority "
+                    "signed it, name the authority's file in upstreams.ca_file"
+                )
+            case aiohttp.ClientConnectorSSLError():
+                return self._unreachable(
+                    f"TLS failed ({_reason(error.os_error)}). Should upstreams.base_url begin with http:// instead?"
+                )
+            case aiohttp.ClientConnectorDNSError():
+                return self._unreachable("the host name does not resolve. Check upstreams.base_url and the DNS")
+            case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
+                return self._unreachable("the connection was refused. Is it running? Check upstreams.base_url")
+            case aiohttp.ClientConnectorError():
+                reason = error.os_error.strerror or type(error.os_error).__name__
+                return self._unreachable(f"no connection ({reason}). Check upstreams.base_url and the network")
+        return None
+
+    def _unreachable(self, why: str) -> UpstreamUnreachable:
+        return UpstreamUnreachable(f"{self._who}: {why}")
+
+    def _talking(self, error: BaseException) -> UpstreamError:
+        if isinstance(error, aiohttp.ClientResponseError) or _garbled(error):
+            return UpstreamProtocolError(f"{self._who}: what it sent is not HTTP/1.1. Check upstreams.base_url")
+        return UpstreamInterrupted(f"{self._who}: the connection was closed before the answer was complete")
+
+    @property
+    def _who(self) -> str:
+        return f"upstream {self.upstream} ({self.host}:{self.port})"
+
+
+def _garbled(error: BaseException) -> bool:
+    """A body that breaks its framing, as against one that ends too early."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, aiohttp.http_exceptions.ContentLengthError):
+            return False
+        if isinstance(cause, aiohttp.http_exceptions.TransferEncodingError):
+            return "Not enough data" not in str(cause)
+        if isinstance(cause, aiohttp.http_exceptions.HttpProcessingError):
+            return True
+        cause = cause.__cause__
+    return False
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "handshake failure"
+    return type(error).__name__
