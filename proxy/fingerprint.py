@@ -29,7 +29,8 @@ class Namer:
     """Makes every name of one installation."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        # Keyed once and copied: half the cost of keying anew for each name.
+        self._keyed = hmac.new(secret, digestmod="sha256")
 
     def exact(self, scope: Scope, *, upstream: str, epoch: str, endpoint: str, vary: Pairs, key: bytes) -> Digest:
         """The name of this very question: same caller, same upstream, same words, same everything."""
@@ -47,4 +48,6 @@ class Namer:
         return Scope(self._mac(b"scope", kind, *parts))
 
     def _mac(self, *parts: bytes) -> bytes:
-        return hmac.digest(self._secret, framed((VERSION, *parts)), "sha256")[:SIZE]
+        mac = self._keyed.copy()
+        mac.update(framed((VERSION, *parts)))
+        return mac.digest()[:SIZE]

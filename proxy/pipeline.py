@@ -2,7 +2,8 @@
 
     consider   identify the caller, read the question, judge what the cache may do, name it       (no waiting)
     recall     what memory can answer at once                                                     (no waiting)
-    answer     look in the stores; else board a flight; else relay
+    look       what the stores have                                                               (their deadline)
+    answer     that, if this caller may have it; else board a flight; else relay
     fly        the flight's own task: ask the upstream, pass it on, fold it, keep it
 
 `edge` turns HTTP into a `Request` and an `Answer` into HTTP. Both of its lanes call `consider` and `recall`.
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from time import perf_counter
+from typing import NamedTuple
 
 from proxy.endpoints.base import Endpoint, Fold, Folded
 from proxy.errors import CacheFailure, NotCached, Unstorable, UpstreamError
@@ -31,6 +34,7 @@ from proxy.telemetry.prices import Prices
 from proxy.telemetry.tasks import Tasks
 from proxy.tenancy.base import Tenancy
 from proxy.types import (
+    ALLOWED,
     CacheStatus,
     Call,
     Digest,
@@ -47,6 +51,8 @@ from proxy.types import (
     Verdict,
 )
 from proxy.upstream.base import Upstream
+
+logger = logging.getLogger("askonce.path")
 
 OK = 200
 
@@ -135,7 +141,6 @@ class PathSettings:
     """The path's own bounds. Bytes and seconds."""
 
     max_entry: int
-    read_timeout_s: float
     write_timeout_s: float
     terminator_timeout_s: float
     """How long after a stream's end marker the HTTP message may take to end."""
@@ -188,9 +193,10 @@ class Pipeline:
         scope = self._tenancy.identify(request.headers)
         question = request.endpoint.read(request.body)
         rule = self._rule_for(question.model, question.endpoint)
-        judged = (policy(question, rule) for policy in self._policies)
+        judged = [policy(question, rule) for policy in self._policies]
         # The caller's own word comes last: where several forbid, the reason shown is the one it did not know of.
-        verdict = reduce(Verdict.narrow, judged, Verdict()).narrow(request.directives.verdict)
+        judged.append(request.directives.verdict)
+        verdict = reduce(Verdict.narrow, (said for said in judged if said is not ALLOWED), ALLOWED)
         return Case(
             endpoint=request.endpoint,
             scope=scope,
@@ -232,25 +238,63 @@ class Pipeline:
         if not case.verdict.read or case.verdict.pool:
             return None
         entry = self._store.peek(case.name)
-        if entry is None or not serves(entry, case):
+        return self.fit(case, Found(entry, "memory")) if entry is not None else None
+
+    # -- look ----------------------------------------------------------------------------------------------------
+
+    def in_turn(self, case: Case) -> Case:
+        """The case itself; for a question that has several answers, the case of the one whose turn it is."""
+        if not case.verdict.pool:
+            return case
+        turn = self._turns.next(case.name, case.verdict.pool)
+        return dataclasses.replace(case, name=self._namer.slot(case.name, turn))
+
+    async def look(self, case: Case) -> Found | None:
+        """What the stores have under this name, whatever its age. The stores' own deadline bounds it."""
+        if not case.verdict.read:
+            return None
+        landings = self._flights.landings
+        found = await self._look_once(case.name)
+        if found is None and self._flights.landed_since(case.name, landings):
+            # Our look began before an equal question's answer was stored, and ended after its flight had left the
+            # board: without a second look this caller would find neither and ask the upstream once more.
+            found = await self._look_once(case.name)
+        return found
+
+    async def _look_once(self, name: Digest) -> Found | None:
+        entry = self._store.peek(name)
+        if entry is not None:
+            return Found(entry, "memory")
+        tier = self._settings.store_tier
+        began = perf_counter()
+        try:
+            entry = await self._store.get(name)
+        except CacheFailure as failure:
+            self._metrics.store_error(tier, "get")
+            logger.debug("a look-up failed and counts as a miss: %s", failure.message)
+            return None
+        self._metrics.lookup(tier, perf_counter() - began)
+        return Found(entry, tier) if entry is not None else None
+
+    def fit(self, case: Case, found: Found) -> Answer | None:
+        """The answer that an entry makes for this caller as it is; None where its age or form needs more thought."""
+        if not serves(found.entry, case):
             return None
         now = self._clock()
-        if fitness(entry, case.directives, case.rule, now) is not Fitness.SERVE:
+        if fitness(found.entry, case.directives, case.rule, now) is not Fitness.SERVE:
             return None
-        return _hit(case, entry, now, "memory")
+        return _hit(case, found.entry, now, found.tier)
 
     # -- answer --------------------------------------------------------------------------------------------------
 
-    async def answer(self, case: Case, request: Request) -> Answer:
-        """The answer, from wherever it is. Raises `errors.RequestError`, `errors.UpstreamError`."""
-        if case.verdict.pool:
-            turn = self._turns.next(case.name, case.verdict.pool)
-            case = dataclasses.replace(case, name=self._namer.slot(case.name, turn))
+    async def answer(self, case: Case, request: Request, found: Found | None) -> Answer:
+        """What was found, if this caller may have it at its age, else the upstream's answer.
+
+        Raises `errors.RequestError`, `errors.UpstreamError`.
+        """
         if not case.verdict.read and not case.verdict.write:
             return await self._bypass(case, request)
-
-        found = await self._look(case) if case.verdict.read else None
-        answer = self._judge_age(case, request, found) if found else None
+        answer = self._judge_age(case, request, found) if found is not None else None
         if answer is not None:
             return answer
         if case.directives.only_if_cached:
@@ -262,35 +306,9 @@ class Pipeline:
             raise NotCached("this request may not be answered from the cache, and only-if-cached forbids the upstream")
         reason = case.verdict.reason
         self._metrics.bypassed(reason)
-        reply = await self._upstream.send(_call(case, request))
+        reply = await self.send(_call(case, request))
         status = CacheStatus(fwd="bypass", detail=reason)
         return Answer(Outcome.BYPASS, status, case, reply=reply, reason=reason)
-
-    async def _look(self, case: Case) -> Found | None:
-        landings = self._flights.landings
-        found = await self._look_once(case.name)
-        if self._flights.landed_since(case.name, landings):
-            # Our look began before an equal question's answer was stored, and ended after its flight had left the
-            # board: without a second look this caller would find neither (or a stale answer) and ask once more.
-            found = await self._look_once(case.name)
-        return found
-
-    async def _look_once(self, name: Digest) -> Found | None:
-        entry = self._store.peek(name)
-        if entry is not None:
-            return Found(entry, "memory")
-        began = perf_counter()
-        try:
-            async with asyncio.timeout(self._settings.read_timeout_s):
-                entry = await self._store.get(name)
-        except TimeoutError:
-            self._metrics.store_error(self._settings.store_tier, "get_timeout")
-            return None
-        except CacheFailure:
-            self._metrics.store_error(self._settings.store_tier, "get")
-            return None
-        self._metrics.lookup(self._settings.store_tier, perf_counter() - began)
-        return Found(entry, self._settings.store_tier) if entry is not None else None
 
     def _judge_age(self, case: Case, request: Request, found: Found) -> Answer | None:
         """The answer that this entry makes for this caller at its age; None sends the caller upstream."""
@@ -343,8 +361,16 @@ class Pipeline:
     async def _relay(self, case: Case, request: Request, forward: str) -> Answer:
         """`no-store`: the caller's own call, kept nowhere, shared with nobody."""
         self._metrics.store_skipped(case.verdict.reason)
-        reply = await self._upstream.send(_call(case, request))
+        reply = await self.send(_call(case, request))
         return Answer(Outcome.MISS, CacheStatus(fwd=forward), case, reply=reply, reason=case.verdict.reason)
+
+    async def send(self, call: Call) -> Reply:
+        """Straight to the upstream; failures are counted."""
+        try:
+            return await self._upstream.send(call)
+        except UpstreamError as error:
+            self._metrics.upstream_error(self._upstream.name, error.reason)
+            raise
 
     # -- board ---------------------------------------------------------------------------------------------------
 
@@ -371,6 +397,8 @@ class Pipeline:
     async def _take_seat(self, case: Case, request: Request, seat: Seat, forward: str) -> Answer:
         await seat.departed()
         outcome = Outcome.COLLAPSED if seat.shared else Outcome.MISS
+        if seat.shared:
+            self._metrics.followers()
         collapsed = True if seat.shared else None
         if seat.status == OK and seat.streaming != case.stream:
             return await self._convert(case, request, seat, forward)
@@ -399,7 +427,7 @@ class Pipeline:
         except BaseException:
             own.leave()
             raise
-        answer.cache_status = dataclasses.replace(answer.cache_status, collapsed=False)
+        answer.cache_status = answer.cache_status._replace(collapsed=False)
         return answer
 
     # -- fly -----------------------------------------------------------------------------------------------------
@@ -410,17 +438,24 @@ class Pipeline:
         if case.stream and self._quiet(case):
             call = dataclasses.replace(call, body=case.endpoint.ask_usage(request.body))
         asked = Asked(self._store.generation, self._clock())
-        reply = await self._upstream.send(call)
+        reply = await self.send(call)
         try:
-            flight.depart(reply.status, reply.headers)
-            if reply.status != OK:
-                await self._pass_on(reply, flight)
-                return Landing(entry=None, stored=False)
-            if case.stream and is_event_stream(reply.headers):
-                return await self._fly_stream(case, reply, flight, asked)
-            return await self._fly_plain(case, reply, flight, asked)
+            return await self._bring(case, reply, flight, asked)
+        except UpstreamError as error:
+            self._metrics.upstream_error(self._upstream.name, error.reason)
+            raise
         finally:
             await reply.aclose()
+
+    async def _bring(self, case: Case, reply: Reply, flight: Flight, asked: Asked) -> Landing:
+        flight.depart(reply.status, reply.headers)
+        if reply.status != OK:
+            self._metrics.upstream_error(self._upstream.name, f"status_{reply.status // 100}xx")
+            await self._pass_on(reply, flight)
+            return Landing(entry=None, stored=False)
+        if case.stream and is_event_stream(reply.headers):
+            return await self._fly_stream(case, reply, flight, asked)
+        return await self._fly_plain(case, reply, flight, asked)
 
     async def _fly_plain(self, case: Case, reply: Reply, flight: Flight, asked: Asked) -> Landing:
         body = await self._pass_on(reply, flight)
@@ -493,6 +528,7 @@ class Pipeline:
         self._metrics.saw_model(entry.model)
         self._metrics.spent(entry.model, entry.cost_usd)
         self._metrics.cached_tokens(self._upstream.name, entry.usage.cached_tokens)
+        self._metrics.upstream_seconds(self._upstream.name, entry.upstream_s)
         reason = folded.unstorable or self._refusal(case, entry, reply)
         if reason:
             return dataclasses.replace(self._skip(reason), entry=entry)
@@ -565,8 +601,7 @@ class Turns:
         return turn % size
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """An entry and the tier it was found in."""
 
     entry: Entry

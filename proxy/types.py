@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType, Protocol
+from typing import NamedTuple, NewType, Protocol
 
 Digest = NewType("Digest", bytes)
 """A name for a question: 16 bytes, a truncated HMAC-SHA-256 (RFC 2104 section 5). Hex of it is `X-Cache-Key`."""
@@ -55,6 +55,13 @@ class Renderings(dict[str, tuple[bytes, ...]]):
 
     size: int = 0
 
+    fields: dict[str, Pairs]
+    """Header fields that are the same for every delivery, by variant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields = {}
+
     def keep(self, variant: str, pieces: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Remember a form under its name; gives it back."""
         self[variant] = pieces
@@ -87,7 +94,7 @@ class Entry:
     """The store's generation when the question was asked; a purge of everything bumps it."""
     id_prefix: str = "chatcmpl-"
     echoes: tuple[str, ...] = ()
-    """Members of the answer that repeat the request's own (e.g. `metadata`): taken from the current request on a hit."""
+    """Members that repeat the request's own (e.g. `metadata`): taken from the current request on a hit."""
     usage: Usage = Usage()
     lacks_usage: bool = False
     """Filled by a stream whose upstream was not asked for usage: only a reader who wants none gets all there is."""
@@ -103,7 +110,8 @@ class Entry:
 
     def age_s(self, now: float) -> float:
         """Seconds since the upstream finished, never below zero (a clock may step back)."""
-        return max(0.0, now - self.finished_at)
+        age_s = now - self.finished_at
+        return age_s if age_s > 0 else 0.0
 
     def ttl_s(self, now: float) -> float:
         """Remaining freshness in seconds; negative when stale."""
@@ -133,7 +141,7 @@ class Question:
     """The parsed top level, for policies."""
     key: bytes
     echoes: Mapping[str, bytes]
-    """Members an answer may repeat from the request (e.g. `metadata`), as JSON text; `null` where the request has none."""
+    """Members an answer may repeat (e.g. `metadata`), as JSON text; `null` where the request has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +207,11 @@ class Directives:
     no_transform: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CacheStatus:
-    """The parameters of our member in `Cache-Status` (RFC 9211 section 2); None leaves one out."""
+class CacheStatus(NamedTuple):
+    """The parameters of our member in `Cache-Status` (RFC 9211 section 2); None leaves one out.
+
+    A tuple because every hit makes one: it costs half of a frozen dataclass, and hashes.
+    """
 
     fwd: str | None = None
     """Why it went forward; None means a hit."""

@@ -32,7 +32,6 @@ from proxy.pipeline import Answer, Pipeline, is_event_stream
 from proxy.telemetry.ids import Ids
 from proxy.telemetry.tasks import Tasks
 from proxy.types import CacheStatus, Call, Outcome, Reply
-from proxy.upstream.base import Upstream
 from proxy.upstream.headers import refuse_connection_tricks, to_upstream
 
 logger = logging.getLogger("askonce.edge")
@@ -60,8 +59,7 @@ class Edge:
         *,
         pipeline: Pipeline,
         reception: Reception,
-        endpoints: Mapping[str, Endpoint],
-        upstream: Upstream,
+        endpoints: Mapping[bytes, Endpoint],
         observer: Observer,
         ids: Ids,
         tasks: Tasks,
@@ -71,7 +69,7 @@ class Edge:
         self._pipeline = pipeline
         self._reception = reception
         self._endpoints = endpoints
-        self._upstream = upstream
+        """By the path that clients call."""
         self._observer = observer
         self._ids = ids
         self._tasks = tasks
@@ -105,11 +103,12 @@ class Edge:
 
     async def _serve(self, exchange: Exchange) -> Outcome:
         # Any other upgrade may be ignored (RFC 9110 section 7.8): Java's client offers h2c with each first request.
-        if b"websocket" in (exchange.header(b"upgrade") or b"").lower():
+        if b"websocket" in exchange.fields.get(b"upgrade", b"").lower():
             raise NotImplementedHere("AskOnce does not carry WebSockets; connect to the upstream for this path")
-        refuse_connection_tricks(exchange.headers)
+        if b"connection" in exchange.fields:
+            refuse_connection_tricks(exchange.headers)
         target = self._settings.paths.target(exchange.raw_path, exchange.query)
-        endpoint = self._endpoints.get(exchange.raw_path.decode("latin-1"))
+        endpoint = self._endpoints.get(exchange.raw_path)
         if endpoint is not None and exchange.method == "POST":
             return await self._cached(exchange, endpoint, target)
         return await self._pass_through(exchange, target)
@@ -122,13 +121,17 @@ class Edge:
         considered = await self._consider(exchange, endpoint, target, body)
         case = considered.case
         self._observer.considered(exchange.record, case, exchange.client)
-        answer = self._reception.recall(case)
+        answer, found = self._reception.recall(case), None
+        if answer is None:
+            case = self._pipeline.in_turn(case)
+            found = await self._pipeline.look(case)
+            answer = self._pipeline.fit(case, found) if found is not None else None
         if answer is not None:
             await self._deliver(exchange, answer)
             return answer.outcome
         request = considered.request or self._reception.request(endpoint, target, exchange.headers, body)
         async with exchange.watching(self._tasks):
-            answer = await self._pipeline.answer(case, request)
+            answer = await self._pipeline.answer(case, request, found)
             try:
                 await self._deliver(exchange, answer)
             finally:
@@ -167,7 +170,7 @@ class Edge:
         exchange.record.endpoint = "other"
         call = Call(exchange.method, target, self._onward(exchange), self._outgoing(exchange))
         async with exchange.watching(self._tasks):
-            reply = await self._upstream.send(call)
+            reply = await self._pipeline.send(call)
             try:
                 await self._relay(exchange, reply)
             finally:
@@ -176,12 +179,12 @@ class Edge:
 
     def _onward(self, exchange: Exchange) -> tuple[tuple[bytes, bytes], ...]:
         onward = to_upstream(exchange.headers, own_credential=self._settings.own_credential)
-        length = exchange.header(b"content-length")
+        length = exchange.fields.get(b"content-length")
         return onward if length is None else (*onward, (b"content-length", length))
 
     def _outgoing(self, exchange: Exchange) -> bytes | AsyncIterable[bytes]:
         """A body is passed on as it comes, an upload of any size included."""
-        framed = exchange.header(b"content-length") not in (None, b"0") or exchange.header(b"transfer-encoding")
+        framed = exchange.fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in exchange.fields
         if framed:
             return exchange.chunks()
         exchange.without_body()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from proxy.types import CacheStatus
 
@@ -11,6 +12,7 @@ NAME = "askonce"
 _TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")
 
 
+@lru_cache(maxsize=4096)
 def render(status: CacheStatus) -> bytes:
     """The field's value. `hit` and `fwd` exclude each other (RFC 9211 section 2.2); what is said of going forward is
     left out of a hit (sections 2.3, 2.5, 2.6)."""

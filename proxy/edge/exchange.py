@@ -10,6 +10,7 @@ from time import perf_counter
 
 from starlette.types import Receive, Scope, Send
 
+from proxy.edge.guard import LATE
 from proxy.errors import BadRequest, BodyTooLarge, RequestTimeout
 from proxy.streaming.codings import decode_all
 from proxy.telemetry.records import Served
@@ -19,14 +20,13 @@ from proxy.types import Outcome, Pairs
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may cost before it is understood. Bytes, seconds, output bytes for each input byte."""
+    """What a request may cost before it is understood. Bytes, output bytes for each input byte."""
 
     max_body: int
     max_ratio: int
-    body_timeout_s: float
 
 
-class ClientLeft(Exception):  # noqa: N818 - not an error: the caller hung up
+class ClientLeft(Exception):
     """The client closed its connection."""
 
 
@@ -37,7 +37,9 @@ class Exchange:
         self.method: str = scope["method"]
         self.raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         self.query: bytes = scope["query_string"]
-        self.headers: Pairs = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
+        self.headers: Pairs = tuple(scope["headers"])
+        self.fields = dict(self.headers)
+        """For looking one up; of several of a name the last."""
         self.request_id = request_id
         client = scope.get("client")
         self.client: str = client[0] if client else ""
@@ -49,40 +51,34 @@ class Exchange:
         self.record = Served(method=self.method, request_id=request_id.decode())
         self._receive = receive
         self._send = send
+        self._state: dict[str, object] = scope.get("state", {})
         self._body_read = asyncio.Event()
         self._left = False
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first field of this name."""
-        return next((value for field, value in self.headers if field == name), None)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
     async def body(self, limits: Limits) -> bytes:
-        """The whole body, content codings undone. Raises `errors.RequestError` kinds."""
+        """The whole body, content codings undone. How long it may take is watched by the protocol (`lane`).
+
+        Raises `errors.RequestError` kinds, `ClientLeft`.
+        """
         self._check_length(limits)
         chunks: list[bytes] = []
         size = 0
-        try:
-            async with asyncio.timeout(limits.body_timeout_s):
-                async for chunk in self.chunks():
-                    size += len(chunk)
-                    if size > limits.max_body:
-                        raise _too_large(size, limits)
-                    chunks.append(chunk)
-        except TimeoutError:
-            raise RequestTimeout(
-                f"the request's body did not arrive within {limits.body_timeout_s:g} s (server.body_timeout)"
-            ) from None
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > limits.max_body:
+                raise _too_large(size, limits)
+            chunks.append(chunk)
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        coding = self.header(b"content-encoding")
+        coding = self.fields.get(b"content-encoding")
         if coding is None:
             return body
         return decode_all(coding, body, max_bytes=limits.max_body, max_ratio=limits.max_ratio)
 
     def _check_length(self, limits: Limits) -> None:
         """Refuse by Content-Length before a byte is read (and before `100 Continue` is sent)."""
-        length = self.header(b"content-length")
+        length = self.fields.get(b"content-length")
         if length is None:
             return
         if not length.isdigit():
@@ -102,6 +98,8 @@ class Exchange:
             if not message.get("more_body"):
                 self._body_read.set()
                 return
+            if LATE in self._state:
+                raise RequestTimeout("the request's body did not arrive in time (server.body_timeout)")
 
     def without_body(self) -> None:
         """There is none to read."""

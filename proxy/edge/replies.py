@@ -35,7 +35,15 @@ def valid_request_id(value: bytes) -> bool:
 
 
 def entry_fields(entry: Entry, case: Case, outcome: Outcome) -> Pairs:
-    """What is the same for every delivery of this entry in this form."""
+    """What is the same for every delivery of this entry in this form; made once."""
+    variant = f"{outcome.value} stream" if case.stream else outcome.value
+    fields = entry.renderings.fields.get(variant)
+    if fields is None:
+        fields = entry.renderings.fields[variant] = _entry_fields(entry, case, outcome)
+    return fields
+
+
+def _entry_fields(entry: Entry, case: Case, outcome: Outcome) -> Pairs:
     fields = [*(EVENTS if case.stream else (JSON,)), PRIVATE]
     fields += [(b"x-cache", outcome.value.encode()), (b"x-cache-key", entry.name.hex().encode())]
     tokens = entry.usage.prompt_tokens + entry.usage.completion_tokens

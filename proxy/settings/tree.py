@@ -110,7 +110,8 @@ class Server(Part):
     header_timeout: Duration = Field(default=10 * SECOND, gt=0)
     """How long a request's header section may take. 10s is ample, and short enough against slow-loris."""
     body_timeout: Duration = Field(default=MINUTE, gt=0)
-    """How long a request's body may take. 60s lets a full body through on a slow line."""
+    """How long a request's body may take; each 64KiB that arrive buy as much time again, so that a long upload is not
+    taken for a stalled one."""
     keep_alive: Duration = Field(default=75 * SECOND, gt=0)
     """How long an idle connection stays open. 75s outlasts the 60s of common load balancers, which avoids resets."""
     drain_timeout: Duration = Field(default=30 * SECOND, ge=0)

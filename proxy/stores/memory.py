@@ -23,8 +23,8 @@ from proxy.types import Digest, Entry, StoreReport
 OVERHEAD_BYTES: Final = 1800
 """What an entry takes beside its body and renderings. Measured with tracemalloc over 20,000 entries decoded from
 frames (the worst case: they share no text): entry with its name and texts 910, slot with its places in queue and
-dictionary 180 to 240, the dictionary of renderings once it is used 460, one ghost name 160: after each put
-there are no more ghost names than entries."""
+dictionary 180 to 240, the dictionary of renderings once it is used 460, one ghost name 160 (after each put there are
+no more of them than entries)."""
 
 PIECE_BYTES: Final = 41
 """A `bytes` object's own size and its place in the tuple: a streamed rendering has hundreds of pieces."""

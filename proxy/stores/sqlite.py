@@ -26,7 +26,7 @@ from proxy.stores.turns import TurnGather
 from proxy.stores.worker import Worker
 from proxy.types import Digest, Entry, StoreReport
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("askonce.store")
 
 R = TypeVar("R")
 

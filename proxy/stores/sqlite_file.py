@@ -21,7 +21,7 @@ from proxy.errors import CacheFailure
 from proxy.stores import sqlite_rows as rows
 from proxy.types import Digest, Entry
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("askonce.store")
 
 DAMAGED: Final = "damaged"
 """`reason` of a CacheFailure that only a new file can mend."""

@@ -108,7 +108,7 @@ def generation_of(database: sqlite3.Connection) -> int:
 
 
 def count_live(database: sqlite3.Connection, generation: int, now: float) -> int:
-    """How many answers there are, reading an index only: about 30 ms for a million."""
+    """How many answers there are, reading an index only: 0.1 to 0.2 s for a million."""
     return number(database, "SELECT count(*) FROM entries WHERE expires_at > ? AND generation = ?", now, generation)
 
 

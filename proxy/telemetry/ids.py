@@ -7,10 +7,10 @@ from itertools import count
 
 
 class Ids:
-    """Unique, not secret: the process is random, the rest is counted. 24 characters that need no quoting in URLs."""
+    """Unique, not secret: the process is random, the rest is counted. 24 hex digits."""
 
     def __init__(self) -> None:
-        self._process = secrets.token_urlsafe(9).encode()
+        self._process = secrets.token_hex(6).encode()
         self._numbers = count()
 
     def next(self) -> bytes:

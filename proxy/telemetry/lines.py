@@ -13,8 +13,9 @@ logger = logging.getLogger("askonce.telemetry")
 class Lines:
     """`put` leaves a line and returns; a thread writes what has gathered, in order, in one piece.
 
-    `write` takes whole lines in UTF-8 and may block. At most `max_waiting` lines wait for it: what comes on top is dropped and
-    counted. A line waits `gather_s` at most when nothing blocks. `close` gives what waits `close_timeout_s` to get out.
+    `write` takes whole lines in UTF-8 and may block. At most `max_waiting` lines wait for it: what comes on top is
+    dropped and counted. A line waits `gather_s` at most when nothing blocks. `close` gives what waits
+    `close_timeout_s` to get out.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Lines:
         self._bell = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._reported = 0
         self.dropped = 0
         """Lines that were not written: no room, or `write` failed."""
 
@@ -64,22 +66,29 @@ class Lines:
         self._thread = None
 
     def _run(self) -> None:
-        reported = self.dropped
         while not self._closing.is_set():
             self._bell.wait()
             self._bell.clear()
             self._closing.wait(self._gather_s)
-            # Before taking them: whoever puts one later rings again.
-            self._rung = False
             self._write_waiting()
-            if self.dropped > reported:
-                logger.warning("%d log lines were dropped: their reader is too slow", self.dropped - reported)
-                reported = self.dropped
+        # What was put while the last write was under way.
+        self._write_waiting()
 
     def _write_waiting(self) -> None:
+        # Before taking them: whoever puts one later rings again.
+        self._rung = False
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not lines:
+            return
         try:
             self._write("".join(lines).encode())
         except (OSError, ValueError):
             # The reader has gone (a broken pipe, a closed file). Serving goes on.
             self.dropped += len(lines)
+        self._report()
+
+    def _report(self) -> None:
+        lost = self.dropped - self._reported
+        if lost:
+            self._reported += lost
+            logger.warning("%d log lines were dropped: their reader is too slow, or gone", lost)

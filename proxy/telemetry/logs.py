@@ -27,8 +27,8 @@ class AccessLog:
 
     text, one field after another with `-` for what does not apply (times in microseconds, age in seconds):
 
-        2026-11-21T09:10:11.123Z access method=POST endpoint=/v1/chat/completions outcome=hit model=gpt-4.1
-        stream=False tier=memory upstream=- reason=- status=200 micros=21 first_byte_micros=21 bytes=812
+        2026-11-21T09:10:11.123Z access method=POST endpoint=/v1/chat/completions outcome=hit stream=False
+        model=gpt-4.1 tier=memory upstream=- reason=- status=200 micros=21 first_byte_micros=21 bytes=812
         prompt_tokens=10 completion_tokens=20 age=31 key=2f... scope=9c51d2aa request_id=...
 
     json has the same names.
@@ -96,11 +96,11 @@ def setup(level: str, log_format: Format) -> None:
 def _render_text(at: str, record: Served) -> str:
     kind = _kind_text(
         record.method, record.endpoint, record.outcome, record.stream, record.model[:MAX_NAME], record.tier,
-        record.upstream, record.reason,
+        record.upstream, record.reason, record.status,
     )  # fmt: skip
     usage = record.usage
     return (
-        f"{at} access {kind} status={record.status} micros={int(record.seconds * 1e6)}"
+        f"{at} access {kind} micros={int(record.seconds * 1e6)}"
         f" first_byte_micros={int(record.first_byte_s * 1e6)} bytes={record.bytes_sent}"
         f" prompt_tokens={usage.prompt_tokens} completion_tokens={usage.completion_tokens} age={int(record.age_s)}"
         f" key={record.key or '-'} scope={record.scope or '-'} request_id={_token(record.request_id)}\n"
@@ -110,12 +110,12 @@ def _render_text(at: str, record: Served) -> str:
 def _render_json(at: str, record: Served) -> str:
     kind = _kind_json(
         record.method, record.endpoint, record.outcome, record.stream, record.model[:MAX_NAME], record.tier,
-        record.upstream, record.reason,
+        record.upstream, record.reason, record.status,
     )  # fmt: skip
     usage = record.usage
     return (
-        f'{{"time":"{at}","logger":"askonce.access",{kind},"status":{record.status}'
-        f',"micros":{int(record.seconds * 1e6)},"first_byte_micros":{int(record.first_byte_s * 1e6)}'
+        f'{{"time":"{at}","logger":"askonce.access",{kind},"micros":{int(record.seconds * 1e6)}'
+        f',"first_byte_micros":{int(record.first_byte_s * 1e6)}'
         f',"bytes":{record.bytes_sent},"prompt_tokens":{usage.prompt_tokens}'
         f',"completion_tokens":{usage.completion_tokens},"age":{int(record.age_s)},"key":"{record.key}"'
         f',"scope":"{record.scope}","request_id":"{_token(record.request_id)}"}}\n'
@@ -123,36 +123,23 @@ def _render_json(at: str, record: Served) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _kind_text(method: str, endpoint: str, outcome: str, stream: bool, model: str, tier: str, up: str, why: str) -> str:
-    fields = _kind(method, endpoint, outcome, stream, model, tier, up, why)
-    return " ".join(f"{name}={_shown(str(value))}" for name, value in fields.items())
+def _kind_text(*values: str | bool | int) -> str:
+    return " ".join(f"{name}={_shown(str(value))}" for name, value in zip(KIND, values, strict=True))
 
 
 @lru_cache(maxsize=1024)
-def _kind_json(method: str, endpoint: str, outcome: str, stream: bool, model: str, tier: str, up: str, why: str) -> str:
-    fields = _kind(method, endpoint, outcome, stream, model, tier, up, why)
-    fields = {name: _visible(value) if isinstance(value, str) else value for name, value in fields.items()}
-    return orjson.dumps(fields).decode()[1:-1]
+def _kind_json(*values: str | bool | int) -> str:
+    shown = (_visible(str(value)) if isinstance(value, str) else value for value in values)
+    return orjson.dumps(dict(zip(KIND, shown, strict=True))).decode()[1:-1]
 
 
-def _kind(
-    method: str, endpoint: str, outcome: str, stream: bool, model: str, tier: str, upstream: str, reason: str
-) -> dict[str, str | bool]:
-    return {
-        "method": method,
-        "endpoint": endpoint,
-        "outcome": str(outcome),
-        "model": model,
-        "stream": stream,
-        "tier": tier,
-        "upstream": upstream,
-        "reason": reason,
-    }
+KIND = ("method", "endpoint", "outcome", "stream", "model", "tier", "upstream", "reason", "status")
+"""What many requests have in common."""
 
 
 def _token(value: str) -> str:
     """A request's id. The edge has checked it; had it not, a line would still be a line."""
-    return value if _TOKEN(value) else "-"
+    return value if (value.isalnum() and value.isascii()) or _TOKEN(value) else "-"
 
 
 def _shown(value: str) -> str:

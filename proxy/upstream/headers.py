@@ -140,12 +140,6 @@ def to_client(headers: Pairs, *, passthrough_credential: bool) -> Pairs:
     )
 
 
-def end_to_end(headers: Pairs) -> Pairs:
-    """Without what belongs to the one connection they came on."""
-    dropped = connection_names(headers) | (HOP_BY_HOP - {b"content-length"})
-    return tuple(pair for pair in headers if pair[0] not in dropped)
-
-
 def connection_names(headers: Pairs) -> frozenset[bytes]:
     """Fields that `Connection` declares to be hop-by-hop, in lower case."""
     values = [value for name, value in headers if name == b"connection"]

@@ -23,7 +23,7 @@ from proxy.errors import BadRequest, NotFound, SettingsError, UpstreamProtocolEr
 from proxy.streaming.codings import CodingError, Decoder
 from proxy.types import Call, Pairs
 from proxy.upstream.faults import FAILURES, Faults
-from proxy.upstream.headers import CREDENTIALS, end_to_end
+from proxy.upstream.headers import CREDENTIALS, to_client
 from proxy.upstream.transport import Attempt, Body, ProxyTransport, TimeLimits, Upload
 
 
@@ -92,7 +92,9 @@ class OpenAIHttp:
         decoding = not _has(call.headers, b"accept-encoding")
         response = await self._exchange(self._request(call, decoding), replayable=isinstance(call.body, bytes))
         decoder = self._decoder(response) if decoding else None
-        return HttpReply(response, decoder, self._faults)
+        received = tuple((name.lower(), value) for name, value in response.headers.raw)
+        headers = to_client(received, passthrough_credential=self._api_key is None)
+        return HttpReply(response, headers, decoder, self._faults)
 
     def _request(self, call: Call, decoding: bool) -> httpx.Request:
         headers = list(call.headers)
@@ -137,16 +139,15 @@ class OpenAIHttp:
 
 
 class HttpReply:
-    """A `Reply`.
+    """A `Reply`. Its headers are what the client may see of the upstream's (`headers.to_client`).
 
     Iterating gives bytes as they arrive. It ends normally only where the body ends by its framing (the last chunk, the
     last of `Content-Length` bytes; with neither, the server's closing is the end by RFC 9112 section 6.3).
     """
 
-    def __init__(self, response: httpx.Response, decoder: Decoder | None, faults: Faults) -> None:
+    def __init__(self, response: httpx.Response, headers: Pairs, decoder: Decoder | None, faults: Faults) -> None:
         self.status = response.status_code
-        headers = end_to_end(tuple((name.lower(), value) for name, value in response.headers.raw))
-        self.headers: Pairs = headers if decoder is None else _without_coding(headers)
+        self.headers = headers if decoder is None else _without_coding(headers)
         self._body = _body(response)
         self._decoder = decoder
         self._faults = faults
@@ -265,4 +266,4 @@ def _has(headers: Pairs, name: bytes) -> bool:
 
 
 def _without_coding(headers: Pairs) -> Pairs:
-    return tuple(pair for pair in headers if pair[0] not in (b"content-encoding", b"content-length"))
+    return tuple(pair for pair in headers if pair[0] != b"content-encoding")

@@ -1,0 +1,221 @@
+"""What every request must keep to before it is one: the size of its header section, and how long it may take to come.
+
+uvicorn bounds neither. This subclass of its httptools protocol does, answers what cannot be parsed in OpenAI's shape, and
+costs a whole request in one packet no timer: one is only set when a chunk leaves something unfinished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from proxy.edge.observer import Observer
+from proxy.edge.replies import error_body
+from proxy.errors import BadRequest, HeadersTooLarge, RequestError, RequestTimeout
+
+MAX_FIELDS: Final = 256
+"""Header fields in a request: SDKs send about twenty."""
+
+ENOUGH_BYTES: Final = 1 << 16
+"""A body that brings so much within the time-out gets as much time again: a long upload is not a slow one."""
+
+LATE: Final = "askonce.body_is_late"
+"""Set in the ASGI scope's state when `server.body_timeout` is over: `Exchange` then refuses the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Bytes and seconds."""
+
+    max_header_bytes: int
+    header_timeout_s: float
+    body_timeout_s: float
+
+
+class Phase(Enum):
+    """Where in a message the bytes so far end."""
+
+    QUIET = auto()
+    """Between messages."""
+    HEAD = auto()
+    BODY = auto()
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One client connection."""
+
+    def __init__(
+        self,
+        patience: Patience,
+        observer: Observer,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._patience = patience
+        self._observer = observer
+        self._phase = Phase.QUIET
+        self._asked = False
+        """A first byte came."""
+        self._began_in_chunk = False
+        """The head began in the chunk that is being read: of that chunk it is not known which part is head."""
+        self._chunk_bytes = 0
+        self._head_bytes = 0
+        """In chunks after the one it began in."""
+        self._body_bytes = 0
+        """Since the timer was set."""
+        self._timer: asyncio.TimerHandle | None = None
+        """For what is unfinished: at most one thing is awaited at a time."""
+        self._refused = False
+
+    # -- the connection ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait(self._patience.header_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._chunk_bytes = len(data)
+        self._began_in_chunk = False
+        super().data_received(data)
+        if self._phase is Phase.HEAD:
+            self._watch_head()
+        elif self._phase is Phase.BODY:
+            self._watch_body()
+
+    def busy(self) -> bool:
+        """An earlier request on this connection is still being answered."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and not cycle.response_complete
+
+    # -- the message ---------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._phase = Phase.HEAD
+        self._asked = self._began_in_chunk = True
+        self._head_bytes = 0
+        # All that is needed until the headers are complete; `begin_asgi` does the rest where ASGI is needed at all.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def begin_asgi(self) -> None:
+        """uvicorn's own beginning of a message, put off, and the end of its headers."""
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers.extend(headers)  # the scope holds this very list
+        super().on_headers_complete()
+
+    def on_headers_complete(self) -> None:
+        self._phase = Phase.BODY
+        self._stop_waiting()
+        if self._refused:
+            return
+        limit = self._patience.max_header_bytes
+        if len(self.headers) > MAX_FIELDS:
+            self._refuse(HeadersTooLarge(f"{len(self.headers)} header fields, more than {MAX_FIELDS}"))
+        elif self._head_bytes + self._chunk_bytes > limit and self._head_size() > limit:
+            self._refuse(self._head_is_large())
+        else:
+            self.head_accepted()
+
+    def head_accepted(self) -> None:
+        """The header section is within its bounds."""
+        self.begin_asgi()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self.end_message()
+        if not self._refused:
+            super().on_message_complete()
+
+    def end_message(self) -> None:
+        """All of it is here."""
+        self._phase = Phase.QUIET
+        self._stop_waiting()
+
+    # -- bounds --------------------------------------------------------------------------------------------------
+
+    def _watch_head(self) -> None:
+        if self._refused:  # while this chunk was read
+            return
+        if not self._began_in_chunk:
+            self._head_bytes += self._chunk_bytes
+        if self._head_bytes > self._patience.max_header_bytes:
+            self._refuse(self._head_is_large())
+        elif self._timer is None:
+            self._wait(self._patience.header_timeout_s)
+
+    def _head_is_large(self) -> HeadersTooLarge:
+        limit = self._patience.max_header_bytes
+        return HeadersTooLarge(f"the header section is over {limit} bytes (server.max_header_bytes)")
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _watch_body(self) -> None:
+        self._body_bytes += self._chunk_bytes
+        if self._body_bytes >= ENOUGH_BYTES:
+            self._stop_waiting()
+        if self._timer is None and not self._refused:
+            self._body_bytes = 0
+            self.wait_for_body()
+
+    def wait_for_body(self) -> None:
+        """More of the body has to come."""
+        self._wait(self._patience.body_timeout_s)
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = self.loop.call_later(seconds, self._is_late)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _is_late(self) -> None:
+        self._timer = None
+        if self._phase is Phase.BODY:
+            # The request has its handler already: it refuses, as it does for any other reason.
+            self.scope["state"][LATE] = True
+            self.cycle.message_event.set()
+        elif self._asked:
+            limit_s = self._patience.header_timeout_s
+            self._refuse(
+                RequestTimeout(f"the header section did not arrive within {limit_s:g} s (server.header_timeout)")
+            )
+        else:
+            self.transport.close()  # a connection that never asked: nothing to answer
+
+    def send_400_response(self, msg: str) -> None:
+        """What httptools cannot parse: also CR/LF in a field, Content-Length beside Transfer-Encoding."""
+        self._refuse(BadRequest("the request is not valid HTTP/1.1", code="invalid_http"))
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer and close. Where an earlier request on the connection is still being answered, only close."""
+        self._refused = True
+        self._stop_waiting()
+        if not self.busy():
+            body = error_body(error)
+            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            self.transport.write(b"".join((STATUS_LINE[error.status], head, body)))
+            self._observer.refused(error)
+        self.transport.close()
