@@ -270,7 +270,6 @@ class Pipeline:
         try:
             entry = await self._store.get(name)
         except CacheFailure as failure:
-            self._metrics.store_error(tier, "get")
             logger.debug("a look-up failed and counts as a miss: %s", failure.message)
             return None
         self._metrics.lookup(tier, perf_counter() - began)
@@ -576,8 +575,8 @@ class Pipeline:
     async def _put(self, entry: Entry) -> bool:
         try:
             return await self._store.put(entry)
-        except CacheFailure:
-            self._metrics.store_error(self._settings.store_tier, "put")
+        except CacheFailure as failure:
+            logger.debug("an answer is not kept: %s", failure.message)
             return False
 
     def _skip(self, reason: str) -> Landing:

@@ -261,3 +261,7 @@ class StoreReport:
     """Why it does not do all it should, in a sentence for the operator; None when all is well."""
     bytes_by_tier: dict[str, int] = field(default_factory=dict)
     entries_by_tier: dict[str, int] = field(default_factory=dict)
+    evictions: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Answers that went without being asked to, by (tier, cause)."""
+    errors: dict[tuple[str, str], int] = field(default_factory=dict)
+    """What failed, by (tier, operation); a frame that cannot be used counts as `unreadable_<why>`."""

@@ -1,7 +1,7 @@
 """What every request must keep to before it is one: the size of its header section, and how long it may take to come.
 
-uvicorn bounds neither. This subclass of its httptools protocol does, answers what cannot be parsed in OpenAI's shape, and
-costs a whole request in one packet no timer: one is only set when a chunk leaves something unfinished.
+uvicorn bounds neither. This subclass of its httptools protocol does, and answers what cannot be parsed in OpenAI's
+shape. A whole request in one packet costs no timer: one is only set when a chunk leaves something unfinished.
 """
 
 from __future__ import annotations

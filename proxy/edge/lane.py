@@ -2,8 +2,8 @@
 
 uvicorn's httptools protocol makes a task for a request as soon as its headers are complete. This subclass holds an
 ordinary request back until its body is there (from many clients in the same packet), asks `Reception` whether memory
-can answer at once, and if so writes the answer to the transport. Everything else goes on to uvicorn unchanged, as if the
-headers had only just been completed.
+can answer at once, and if so writes the answer to the transport. Everything else goes on to uvicorn unchanged, as if
+the headers had only just been completed.
 
 What keeps it honest:
 - It decides nothing: `remembered` and `recall` are the path's own functions, and a request that was never considered

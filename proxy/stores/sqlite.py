@@ -152,7 +152,13 @@ class SqliteStore:
             degraded=self._trouble or self._slowness(),
             bytes_by_tier={"sqlite": self._file.used_bytes},
             entries_by_tier={"sqlite": self._file.entries},
+            evictions={("sqlite", cause): number for cause, number in self.evictions.items()},
+            errors={("sqlite", operation): number for operation, number in self._errors().items()},
         )
+
+    def _errors(self) -> dict[str, int]:
+        unreadable = {f"unreadable_{why}": number for why, number in self.unreadable.items()}
+        return self.errors | unreadable | {"put_refused": self.refused}
 
     async def close(self) -> None:
         """Write what waits, then let go of the file."""

@@ -102,6 +102,8 @@ class TieredStore:
             degraded=back.degraded,
             bytes_by_tier=front.bytes_by_tier | back.bytes_by_tier,
             entries_by_tier=front.entries_by_tier | back.entries_by_tier,
+            evictions=front.evictions | back.evictions,
+            errors=front.errors | back.errors,
         )
 
     async def close(self) -> None:

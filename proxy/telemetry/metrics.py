@@ -104,11 +104,6 @@ class Families:
             "Answers that were served and not kept.",
             ("reason",),
         )
-        self.store_errors = Count(
-            "askonce_store_errors",
-            "Calls of a store that failed or came too late.",
-            ("store", "operation"),
-        )
         self.upstream_seconds = Spread(
             "askonce_upstream_seconds",
             "Seconds an upstream took for a whole answer.",
@@ -177,7 +172,7 @@ class Metrics:
     """What `/metrics` and `/admin/stats` show. To be called from the event loop's thread only.
 
     `models` always have a label of their own. The callables are asked when somebody scrapes: how many flights are in
-    the air, how the store is, and how many answers went from it by (tier, cause).
+    the air, and how the store is.
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -189,14 +184,13 @@ class Metrics:
         models: frozenset[str],
         flights: Callable[[], int],
         store_report: Callable[[], StoreReport],
-        evictions: Callable[[], Mapping[tuple[str, str], int]] = dict,
     ) -> None:
         self._families = Families()
         self._rows: dict[tuple[str, str, Outcome, str], Row] = {}
         self._endpoints: set[str] = set()
         self._models = set(models)
         self._max_models = len(models) + MAX_SEEN_MODELS
-        gauges = _Gauges(version, flights, store_report, evictions)
+        gauges = _Gauges(version, flights, store_report)
         self.registry = CollectorRegistry()
         self.registry.register(_OnScrape(self._exported))
         self.registry.register(_OnScrape(gauges.exported))
@@ -253,10 +247,6 @@ class Metrics:
     def store_skipped(self, reason: str) -> None:
         """An answer was served and not kept."""
         _count(self._families.store_skipped, (reason,))
-
-    def store_error(self, store: str, operation: str) -> None:
-        """A store failed."""
-        _count(self._families.store_errors, (store, operation))
 
     def upstream_error(self, upstream: str, kind: str) -> None:
         """An upstream failed; `kind` is the error's `reason`."""
@@ -317,7 +307,6 @@ class _Gauges:
     version: str
     flights: Callable[[], int]
     store_report: Callable[[], StoreReport]
-    evictions: Callable[[], Mapping[tuple[str, str], int]]
 
     def exported(self) -> Iterator[Metric]:
         report = self.store_report()
@@ -325,12 +314,12 @@ class _Gauges:
         yield _gauge("askonce_store_entries", "Answers a tier holds.", ("tier",), _by_tier(report.entries_by_tier))
         yield _gauge("askonce_flights", "Upstream calls in the air.", (), {(): self.flights()})
         yield _gauge("askonce_build_info", "The version that runs; always 1.", ("version",), {(self.version,): 1})
-        gone = CounterMetricFamily(
-            "askonce_evictions", "Answers that went without being asked to.", labels=("tier", "cause")
+        yield _counter(
+            "askonce_evictions", "Answers that went without being asked to.", ("tier", "cause"), report.evictions
         )
-        for labels, number in self.evictions().items():
-            gone.add_metric(labels, number)
-        yield gone
+        yield _counter(
+            "askonce_store_errors", "What failed in a store, by operation.", ("store", "operation"), report.errors
+        )
 
 
 class _OnScrape(Collector):
@@ -359,6 +348,15 @@ def _count(count: Count, labels: tuple[str, ...]) -> None:
     if labels not in count.values and len(count.values) >= MAX_COMBINATIONS:
         labels = (OTHER,) * len(labels)
     count.add(labels)
+
+
+def _counter(
+    name: str, what: str, labels: tuple[str, str], values: Mapping[tuple[str, str], int]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, what, labels=labels)
+    for label_values, value in values.items():
+        family.add_metric(label_values, value)
+    return family
 
 
 def _gauge(name: str, what: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:

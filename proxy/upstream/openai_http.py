@@ -17,6 +17,7 @@ from typing import cast
 from urllib.parse import unquote_to_bytes
 
 import aiohttp
+import certifi
 import httpx
 
 from proxy.errors import BadRequest, NotFound, SettingsError, UpstreamProtocolError
@@ -33,7 +34,7 @@ class OpenAIHttp:
     `base_url` ends where OpenAI's paths begin (`https://api.openai.com/v1`); `api_key` None: the caller's own
     credential goes on. Time limits in seconds, 0 for none: `transport.TimeLimits` says what each covers.
     `max_decoded_bytes` and `max_decompression_ratio` bound an answer that comes compressed although nobody asked.
-    `ca_file` replaces the authorities that are trusted (by default certifi's; the environment is not asked).
+    `ca_file` replaces the authorities that are trusted (by default the system's and certifi's).
     Nothing is bounded twice: an answer that needs no decoding may be endless, which is the flight's business.
     """
 
@@ -250,7 +251,9 @@ def _credential(target: str, api_key: bytes) -> tuple[bytes, bytes]:
 def _trust(ca_file: Path | None) -> ssl.SSLContext:
     """Whose certificates are believed. Reads files."""
     if ca_file is None:
-        return httpx.create_ssl_context(trust_env=False)
+        context = ssl.create_default_context()  # the system's, where an organisation's own authority is too
+        context.load_verify_locations(certifi.where())  # for systems that have none
+        return context
     try:
         return ssl.create_default_context(cafile=str(ca_file))
     except OSError as error:

@@ -1,0 +1,186 @@
+"""Frames: whole and authentic, or unreadable."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+
+import orjson
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import CacheFailure, Unreadable
+from proxy.stores.frame import VERSION, FrameCodec
+from proxy.types import Form, Usage
+from tests.stores import SECRET, codec, entry, full_entry, name_of
+
+HEAD = struct.Struct(">2sBBII")
+
+
+def test_an_entry_comes_back_as_it_was():
+    for stored in (entry(), full_entry()):
+        assert codec().decode(stored.name, codec().encode(stored)) == stored
+
+
+def test_no_member_is_forgotten():
+    stored = full_entry(generation=3)
+    for each in fields(stored):
+        if each.name not in ("name", "renderings"):
+            assert getattr(stored, each.name) != each.default, f"{each.name}: give it a value in full_entry"
+    assert codec().decode(stored.name, codec().encode(stored)) == stored
+
+
+@given(
+    body=st.binary(max_size=5000),
+    model=st.text(max_size=20),
+    tags=st.lists(st.text(max_size=5), max_size=3).map(tuple),
+    form=st.sampled_from(Form),
+    cost=st.none() | st.floats(0, 100),
+    usage=st.builds(Usage, *[st.integers(0, 10**9)] * 3),
+    generation=st.integers(0, 10**9),
+)
+def test_any_entry_comes_back_as_it_was(body, model, tags, form, cost, usage, generation):
+    stored = entry(body=body, model=model, tags=tags, form=form, cost_usd=cost, usage=usage, generation=generation)
+    assert codec().decode(stored.name, codec().encode(stored)) == stored
+
+
+def test_renderings_are_not_stored():
+    stored = entry()
+    stored.renderings.keep("plain", (b"x" * 10_000,))
+    frame = codec().encode(stored)
+    assert len(frame) < 1000
+    assert not codec().decode(stored.name, frame).renderings
+
+
+@pytest.mark.parametrize("stored", [entry(), full_entry()], ids=["raw", "zstd"])
+def test_no_byte_can_be_changed(stored):
+    frame = codec().encode(stored)
+    for place in range(len(frame)):
+        for change in (0x01, 0xFF):
+            forged = bytearray(frame)
+            forged[place] ^= change
+            with pytest.raises(Unreadable) as raised:
+                codec().decode(stored.name, bytes(forged))
+            assert raised.value.reason in ("version", "tag", "torn")
+
+
+def test_a_frame_cut_anywhere_is_torn():
+    frame = codec().encode(full_entry())
+    for length in range(len(frame)):
+        with pytest.raises(Unreadable) as raised:
+            codec().decode(name_of(0), frame[:length])
+        assert raised.value.reason == "torn"
+
+
+def test_a_frame_with_something_after_it_is_torn():
+    with pytest.raises(Unreadable) as raised:
+        codec().decode(name_of(0), codec().encode(entry()) + b"x")
+    assert raised.value.reason == "torn"
+
+
+def test_a_frame_moved_to_another_name_does_not_verify():
+    with pytest.raises(Unreadable) as raised:
+        codec().decode(name_of(1), codec().encode(entry(0)))
+    assert raised.value.reason == "tag"
+
+
+def test_a_frame_of_another_secret_does_not_verify():
+    other = FrameCodec(b"another secret", level=3, max_body=1 << 20)
+    with pytest.raises(Unreadable) as raised:
+        other.decode(name_of(0), codec().encode(entry()))
+    assert raised.value.reason == "tag"
+
+
+def test_a_frame_of_another_version_says_so():
+    frame = bytearray(codec().encode(entry()))
+    frame[2] = VERSION + 1
+    with pytest.raises(Unreadable) as raised:
+        codec().decode(name_of(0), bytes(frame))
+    assert raised.value.reason == "version"
+
+
+def authentic(header: bytes, body: bytes, coding: int) -> bytes:
+    """A frame whose tag is right, whatever is in it."""
+    head = HEAD.pack(b"AO", VERSION, coding, len(header), len(body))
+    return head + codec()._tag(name_of(0), head, header + body) + header + body
+
+
+def test_the_line_between_header_and_body_cannot_be_moved():
+    frame = codec().encode(entry())
+    magic, version, coding, header_bytes, body_bytes = HEAD.unpack_from(frame)
+    moved = HEAD.pack(magic, version, coding, header_bytes - 1, body_bytes + 1) + frame[HEAD.size :]
+    with pytest.raises(Unreadable) as raised:
+        codec().decode(name_of(0), moved)
+    assert raised.value.reason == "tag"
+
+
+def test_a_bomb_is_not_even_unpacked():
+    bomb = authentic(header_of(entry(), size=100), zstandard.compress(bytes(1 << 28)), 1)
+    tracemalloc.start()
+    with pytest.raises(Unreadable):
+        codec().decode(name_of(0), bomb)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 20
+
+
+def header_of(stored, **changes):
+    frame = codec().encode(stored)
+    header_bytes = HEAD.unpack_from(frame)[3]
+    return orjson.dumps(orjson.loads(frame[28 : 28 + header_bytes]) | changes)
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "coding"),
+    [
+        (header_of(entry(), size=100), zstandard.compress(bytes(1 << 24)), 1),
+        (header_of(entry(), size=1 << 30), zstandard.compress(bytes(1 << 24)), 1),
+        (header_of(entry(), size=1 << 30), b"x", 0),
+        (header_of(entry(), size=2), b"x", 0),
+        (header_of(entry(), size=10), zstandard.compress(bytes(10)) + b"more", 1),
+        (header_of(entry(), size=10), zstandard.compress(bytes(10))[:-1], 1),
+        (header_of(entry(), size=10), b"not zstd at all", 1),
+        (header_of(entry(), size=1), b"x", 7),
+        (header_of(entry(), size=1, form="novel"), b"x", 0),
+        (header_of(entry(), size=1, finished_at=None), b"x", 0),
+        (header_of(entry(), size=1, usage=[1, 2, 3, 4]), b"x", 0),
+        (b'{"size":1}', b"x", 0),
+        (b"[]", b"x", 0),
+        (b"{", b"x", 0),
+    ],
+    ids=[
+        "bomb", "honest bomb", "size over the limit", "size of a raw body", "more after the body", "body cut",
+        "not zstd", "coding", "form", "no time", "usage", "members missing", "not an object", "not JSON",
+    ],
+)  # fmt: skip
+def test_what_is_wrong_behind_a_right_tag_is_torn(header, body, coding):
+    with pytest.raises(Unreadable) as raised:
+        codec().decode(name_of(0), authentic(header, body, coding))
+    assert raised.value.reason == "torn"
+
+
+def test_a_large_body_is_packed_and_a_small_one_is_not():
+    words = b"the same words again and again " * 1000
+    assert len(codec().encode(entry(body=words))) < len(words) / 10
+    assert b"short and plain" in codec().encode(entry(body=b"short and plain"))
+
+
+def test_text_that_is_not_unicode_is_refused_and_not_repeated():
+    with pytest.raises(CacheFailure) as raised:
+        codec().encode(entry(model="\ud800secret words"))
+    assert "secret" not in raised.value.message
+
+
+def test_one_codec_serves_many_threads():
+    shared = FrameCodec(SECRET, level=3, max_body=1 << 20)
+
+    def there_and_back(number):
+        stored = entry(number, body=f"body of {number} ".encode() * 500)
+        return shared.decode(stored.name, shared.encode(stored)) == stored
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(there_and_back, range(400)))
