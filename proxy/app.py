@@ -156,7 +156,7 @@ def build(
         observer=observer,
         ids=ids,
         tasks=tasks,
-        settings=_edge_settings(settings),
+        settings=_edge_settings(settings, endpoints),
         clock=clock,
     )
     lane = Lane(reception, observer, ids, _lane_settings(settings, endpoints), clock)
@@ -336,9 +336,11 @@ def _path_settings(settings: Settings) -> PathSettings:
     )
 
 
-def _edge_settings(settings: Settings) -> EdgeSettings:
+def _edge_settings(settings: Settings, endpoints: Mapping[bytes, Endpoint]) -> EdgeSettings:
     limits = Limits(settings.server.max_body, settings.server.max_decompression_ratio)
-    return EdgeSettings(limits, Paths(settings.server.allow_paths), settings.upstreams[0].api_key is not None)
+    return EdgeSettings(
+        limits, Paths(settings.server.allow_paths, endpoints), settings.upstreams[0].api_key is not None
+    )
 
 
 def _lane_settings(settings: Settings, endpoints: Mapping[bytes, Endpoint]) -> LaneSettings:
@@ -346,8 +348,7 @@ def _lane_settings(settings: Settings, endpoints: Mapping[bytes, Endpoint]) -> L
     return LaneSettings(
         enabled=server.fast_lane,
         paths=frozenset(endpoints),
-        patience=Patience(server.max_header_bytes, server.header_timeout, server.body_timeout),
-        keep_alive_s=server.keep_alive,
+        patience=Patience(server.max_header_bytes, server.header_timeout, server.body_timeout, server.keep_alive),
     )
 
 

@@ -255,9 +255,9 @@ class Pipeline:
             return None
         landings = self._flights.landings
         found = await self._look_once(case.name)
-        if found is None and self._flights.landed_since(case.name, landings):
+        if self._flights.landed_since(case.name, landings):
             # Our look began before an equal question's answer was stored, and ended after its flight had left the
-            # board: without a second look this caller would find neither and ask the upstream once more.
+            # board: without a second look this caller would find neither (or a stale answer) and ask once more.
             found = await self._look_once(case.name)
         return found
 
@@ -381,6 +381,8 @@ class Pipeline:
         else:
             # `no-cache` wants an answer newer than itself: not one that was asked for before it came.
             seat = self._flights.alone(case.name, fly, streaming=case.stream)
+        if seat.shared:
+            self._metrics.followers()
         try:
             return await self._take_seat(case, request, seat, forward)
         except BaseException:
@@ -396,8 +398,6 @@ class Pipeline:
     async def _take_seat(self, case: Case, request: Request, seat: Seat, forward: str) -> Answer:
         await seat.departed()
         outcome = Outcome.COLLAPSED if seat.shared else Outcome.MISS
-        if seat.shared:
-            self._metrics.followers()
         collapsed = True if seat.shared else None
         if seat.status == OK and seat.streaming != case.stream:
             return await self._convert(case, request, seat, forward)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
@@ -14,7 +15,7 @@ from proxy.edge.cache_status import render
 from proxy.edge.exchange import ClientLeft, Exchange, Limits
 from proxy.edge.observer import Observer
 from proxy.edge.paths import Paths
-from proxy.edge.reception import Considered, Reception
+from proxy.edge.reception import Reception
 from proxy.edge.replies import (
     BY_CALLER,
     JSON,
@@ -24,14 +25,13 @@ from proxy.edge.replies import (
     entry_body,
     error_body,
     error_event,
-    valid_request_id,
 )
 from proxy.endpoints.base import Endpoint
 from proxy.errors import AskOnceError, NotImplementedHere, Overloaded
-from proxy.pipeline import Answer, Pipeline, is_event_stream
+from proxy.pipeline import OK, Answer, Pipeline, is_event_stream
 from proxy.telemetry.ids import Ids
 from proxy.telemetry.tasks import Tasks
-from proxy.types import CacheStatus, Call, Outcome, Reply
+from proxy.types import CacheStatus, Call, Entry, Outcome, Reply
 from proxy.upstream.headers import refuse_connection_tricks, to_upstream
 
 logger = logging.getLogger("askonce.edge")
@@ -78,8 +78,8 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. Whatever happens, the client gets an answer or sees its connection close."""
-        exchange = Exchange(scope, receive, send, self._request_id(scope))
-        outcome = Outcome.ERROR
+        exchange = Exchange(scope, receive, send, self._ids)
+        outcome: Outcome | None = Outcome.ERROR
         try:
             outcome = await self._serve(exchange)
         except ClientLeft:
@@ -93,39 +93,40 @@ class Edge:
             # The outermost loop: a bug is loud in the log and an OpenAI-shaped 500 to the caller.
             logger.exception("request %s failed", exchange.request_id.decode())
             await self._refuse(exchange, AskOnceError("an error inside AskOnce; its log has the request id"))
-        self._observer.served(exchange.ended(outcome))
+        if outcome is not None:
+            self._observer.served(exchange.ended(outcome))
 
-    def _request_id(self, scope: Scope) -> bytes:
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and valid_request_id(value):
-                return bytes(value)
-        return self._ids.next()
-
-    async def _serve(self, exchange: Exchange) -> Outcome:
+    async def _serve(self, exchange: Exchange) -> Outcome | None:
+        """How it was answered; None when that is noted already."""
         # Any other upgrade may be ignored (RFC 9110 section 7.8): Java's client offers h2c with each first request.
         if b"websocket" in exchange.fields.get(b"upgrade", b"").lower():
             raise NotImplementedHere("AskOnce does not carry WebSockets; connect to the upstream for this path")
         if b"connection" in exchange.fields:
             refuse_connection_tricks(exchange.headers)
-        target = self._settings.paths.target(exchange.raw_path, exchange.query)
         endpoint = self._endpoints.get(exchange.raw_path)
         if endpoint is not None and exchange.method == "POST":
-            return await self._cached(exchange, endpoint, target)
-        return await self._pass_through(exchange, target)
+            return await self._cached(exchange, endpoint, self._target(exchange))
+        return await self._pass_through(exchange, self._target(exchange))
+
+    def _target(self, exchange: Exchange) -> str:
+        return self._settings.paths.target(exchange.raw_path, exchange.query)
 
     # -- cached endpoints ----------------------------------------------------------------------------------------
 
-    async def _cached(self, exchange: Exchange, endpoint: Endpoint, target: str) -> Outcome:
-        exchange.record.endpoint = endpoint.path
+    async def _cached(self, exchange: Exchange, endpoint: Endpoint, target: str) -> Outcome | None:
         body = await exchange.body(self._settings.limits)
-        considered = await self._consider(exchange, endpoint, target, body)
+        consider = partial(self._reception.consider, endpoint, target, exchange.headers, body)
+        considered = consider() if len(body) <= LARGE_BODY else await asyncio.to_thread(consider)
         case = considered.case
-        self._observer.considered(exchange.record, case, exchange.client)
         answer, found = self._reception.recall(case), None
         if answer is None:
             case = self._pipeline.in_turn(case)
             found = await self._pipeline.look(case)
             answer = self._pipeline.fit(case, found) if found is not None else None
+        if answer is not None and answer.entry is not None and self._at_once(exchange, answer, answer.entry):
+            return None
+        exchange.record.endpoint = endpoint.path
+        self._observer.considered(exchange.record, case, exchange.client)
         if answer is not None:
             await self._deliver(exchange, answer)
             return answer.outcome
@@ -138,10 +139,15 @@ class Edge:
                 await answer.aclose()
         return answer.outcome
 
-    async def _consider(self, exchange: Exchange, endpoint: Endpoint, target: str, body: bytes) -> Considered:
-        if len(body) > LARGE_BODY:
-            return await asyncio.to_thread(self._reception.consider, endpoint, target, exchange.headers, body)
-        return self._reception.consider(endpoint, target, exchange.headers, body)
+    def _at_once(self, exchange: Exchange, answer: Answer, entry: Entry) -> bool:
+        """A hit in one write, noted in one go."""
+        now = self._clock()
+        fields = answer_fields(answer, exchange.request_id, now)
+        body = entry_body(entry, answer.case, self._ids.next(), now)
+        if not exchange.at_once(OK, fields, body, events=answer.case.stream):
+            return False
+        self._observer.hit(answer, entry, exchange.request_id, len(body), exchange.seconds(), now)
+        return True
 
     async def _deliver(self, exchange: Exchange, answer: Answer) -> None:
         now = self._clock()
@@ -152,11 +158,7 @@ class Edge:
             await self._stream(exchange, _chunks(answer))
             return
         body = entry_body(answer.entry, answer.case, self._ids.next(), now)
-        if answer.case.stream:
-            await exchange.start(200, fields, events=True)
-            await exchange.end(body)
-        else:
-            await exchange.respond(200, fields, body)
+        await exchange.respond(OK, fields, body, events=answer.case.stream)
 
     async def _stream(self, exchange: Exchange, chunks: AsyncIterable[bytes]) -> None:
         """Bytes as they come. What breaks after the head was sent is told by `_refuse`."""

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from proxy.edge.guard import LATE
+from proxy.edge.guard import LATE, WHOLE, SendWhole
+from proxy.edge.replies import valid_request_id
 from proxy.errors import BadRequest, BodyTooLarge, RequestTimeout
 from proxy.streaming.codings import decode_all
+from proxy.telemetry.ids import Ids
 from proxy.telemetry.records import Served
 from proxy.telemetry.tasks import Tasks
 from proxy.types import Outcome, Pairs
@@ -33,14 +36,14 @@ class ClientLeft(Exception):
 class Exchange:
     """Per-request state; made for each request and shared with nobody."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: bytes) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, ids: Ids) -> None:
         self.method: str = scope["method"]
         self.raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         self.query: bytes = scope["query_string"]
         self.headers: Pairs = tuple(scope["headers"])
         self.fields = dict(self.headers)
         """For looking one up; of several of a name the last."""
-        self.request_id = request_id
+        self.request_id = self._own_request_id() or ids.next()
         client = scope.get("client")
         self.client: str = client[0] if client else ""
         self.events = False
@@ -48,33 +51,46 @@ class Exchange:
         self.started = False
         """The response's head is sent: no other response can be."""
         self.began = perf_counter()
-        self.record = Served(method=self.method, request_id=request_id.decode())
         self._receive = receive
         self._send = send
+        self._whole: SendWhole | None = scope.get("extensions", {}).get(WHOLE)
         self._state: dict[str, object] = scope.get("state", {})
-        self._body_read = asyncio.Event()
+        self._body_is_read = False
+        self._watched: asyncio.Event | None = None
         self._left = False
+
+    def _own_request_id(self) -> bytes | None:
+        given = self.fields.get(b"x-request-id")
+        return given if given is not None and valid_request_id(given) else None
 
     # -- reading -------------------------------------------------------------------------------------------------
 
     async def body(self, limits: Limits) -> bytes:
-        """The whole body, content codings undone. How long it may take is watched by the protocol (`lane`).
+        """The whole body, content codings undone. How long it may take is watched by the protocol (`guard`).
 
         Raises `errors.RequestError` kinds, `ClientLeft`.
         """
         self._check_length(limits)
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in self.chunks():
-            size += len(chunk)
-            if size > limits.max_body:
-                raise _too_large(size, limits)
-            chunks.append(chunk)
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        message = await self._message()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            body = await self._rest(body, limits)
+        if len(body) > limits.max_body:
+            raise _too_large(len(body), limits)
         coding = self.fields.get(b"content-encoding")
         if coding is None:
             return body
         return decode_all(coding, body, max_bytes=limits.max_body, max_ratio=limits.max_ratio)
+
+    async def _rest(self, first: bytes, limits: Limits) -> bytes:
+        """A body that comes in pieces; no further than one piece over the limit."""
+        pieces, size = [first], len(first)
+        async for piece in self.chunks():
+            pieces.append(piece)
+            size += len(piece)
+            if size > limits.max_body:
+                break
+        return b"".join(pieces)
 
     def _check_length(self, limits: Limits) -> None:
         """Refuse by Content-Length before a byte is read (and before `100 Continue` is sent)."""
@@ -87,23 +103,31 @@ class Exchange:
             raise _too_large(int(length), limits)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises `ClientLeft`."""
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self._left = True
-                raise ClientLeft
+        """The body as it comes. Raises `ClientLeft`, `errors.RequestTimeout`."""
+        more = True
+        while more:
+            message = await self._message()
+            more = message.get("more_body", False)
             if message.get("body"):
                 yield message["body"]
-            if not message.get("more_body"):
-                self._body_read.set()
-                return
-            if LATE in self._state:
-                raise RequestTimeout("the request's body did not arrive in time (server.body_timeout)")
+
+    async def _message(self) -> Message:
+        """The next piece of the body."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._left = True
+            raise ClientLeft
+        if not message.get("more_body"):
+            self.without_body()
+        elif LATE in self._state:
+            raise RequestTimeout("the request's body did not arrive in time (server.body_timeout)")
+        return message
 
     def without_body(self) -> None:
-        """There is none to read."""
-        self._body_read.set()
+        """There is no more to read."""
+        self._body_is_read = True
+        if self._watched is not None:
+            self._watched.set()
 
     @asynccontextmanager
     async def watching(self, tasks: Tasks) -> AsyncIterator[None]:
@@ -121,7 +145,10 @@ class Exchange:
             watcher.cancel()
 
     async def _watch(self, handler: asyncio.Task[object]) -> None:
-        await self._body_read.wait()
+        if not self._body_is_read:
+            # Only one may receive at a time: while an upload is being passed on, that is who reads it.
+            self._watched = asyncio.Event()
+            await self._watched.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._left = True
@@ -134,8 +161,8 @@ class Exchange:
         self.started = True
         self.events = events
         self.record.status = status
-        self.record.first_byte_s = perf_counter() - self.began
-        await self._send({"type": "http.response.start", "status": status, "headers": list(fields)})
+        self.record.first_byte_s = self.seconds()
+        await self._send({"type": "http.response.start", "status": status, "headers": fields})
 
     async def write(self, chunk: bytes) -> None:
         """Some of the body; waits while the client reads slowly."""
@@ -147,15 +174,40 @@ class Exchange:
         self.record.bytes_sent += len(chunk)
         await self._send({"type": "http.response.body", "body": chunk, "more_body": False})
 
-    async def respond(self, status: int, fields: Pairs, body: bytes) -> None:
-        """A response that is all here."""
-        await self.start(status, (*fields, (b"content-length", b"%d" % len(body))))
+    def at_once(self, status: int, fields: Pairs, body: bytes, *, events: bool) -> bool:
+        """A response that is all here, with fields of our own making only, in one write if that can be. False: it
+        cannot, and nothing was sent."""
+        if self._whole is None:
+            return False
+        self.started = self._whole(status, fields, (_chunk if events else _sized)(body))
+        return self.started
+
+    async def respond(self, status: int, fields: Pairs, body: bytes, *, events: bool = False) -> None:
+        """The same, in any case."""
+        if self.at_once(status, fields, body, events=events):
+            record = self.record
+            record.status, record.bytes_sent = status, len(body)
+            record.first_byte_s = self.seconds()
+            return
+        length = () if events else ((b"content-length", b"%d" % len(body)),)
+        await self.start(status, (*fields, *length), events=events)
         await self.end(body)
+
+    # -- what is known of it ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def record(self) -> Served:
+        """Made when the first thing is noted: a hit that is answered at once needs none."""
+        return Served(method=self.method, request_id=self.request_id.decode())
+
+    def seconds(self) -> float:
+        """Since it came."""
+        return perf_counter() - self.began
 
     def ended(self, outcome: Outcome) -> Served:
         """The finished record."""
         self.record.outcome = outcome
-        self.record.seconds = perf_counter() - self.began
+        self.record.seconds = self.seconds()
         return self.record
 
 
@@ -163,3 +215,12 @@ def _too_large(size: int, limits: Limits) -> BodyTooLarge:
     return BodyTooLarge(
         f"the request's body has {size} bytes or more, over the limit of {limits.max_body} (server.max_body)"
     )
+
+
+def _sized(body: bytes) -> bytes:
+    return b"content-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def _chunk(body: bytes) -> bytes:
+    """A stream has no length; it is whole when its last chunk came (RFC 9112 section 7.1)."""
+    return b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)

@@ -2,13 +2,18 @@
 
 uvicorn bounds neither. This subclass of its httptools protocol does, and answers what cannot be parsed in OpenAI's
 shape. A whole request in one packet costs no timer: one is only set when a chunk leaves something unfinished.
+
+It also offers the application an ASGI extension, `askonce.whole`: a response that is all here goes out in one write,
+where ASGI's two messages take two, with every field checked anew.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
@@ -29,6 +34,14 @@ LATE: Final = "askonce.body_is_late"
 """Set in the ASGI scope's state when `server.body_timeout` is over: `Exchange` then refuses the request."""
 
 
+WHOLE: Final = "askonce.whole"
+"""The extension's name in the ASGI scope; its value is a `SendWhole`."""
+
+SendWhole = Callable[[int, Iterable[tuple[bytes, bytes]], bytes], bool]
+"""Status, fields of our own making (their values are not checked), and what follows them: framing and body. False: not
+now (a client that reads slowly, HTTP/1.0, HEAD, a connection about to close), and nothing was sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Bytes and seconds."""
@@ -36,6 +49,7 @@ class Patience:
     max_header_bytes: int
     header_timeout_s: float
     body_timeout_s: float
+    keep_alive_s: float
 
 
 class Phase(Enum):
@@ -75,6 +89,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         """For what is unfinished: at most one thing is awaited at a time."""
         self._refused = False
+        self._rests_since = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._default_fields: list[tuple[bytes, bytes]] = []
+        self._default_lines = b""
 
     # -- the connection ------------------------------------------------------------------------------------------
 
@@ -84,6 +102,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -102,6 +122,10 @@ class GuardedProtocol(HttpToolsProtocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)
         return cycle is not None and not cycle.response_complete
 
+    def unfinished(self) -> bool:
+        """A request has begun and is not all here."""
+        return self._phase is not Phase.QUIET
+
     # -- the message ---------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
@@ -119,7 +143,10 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect
         self.headers.extend(headers)  # the scope holds this very list
+        scope = cast("dict[str, Any]", self.scope)
         super().on_headers_complete()
+        # The application's task has been made and has not run yet.
+        scope["extensions"] = {WHOLE: partial(self._send_whole, self.cycle)}
 
     def on_headers_complete(self) -> None:
         self._phase = Phase.BODY
@@ -151,6 +178,51 @@ class GuardedProtocol(HttpToolsProtocol):
         """All of it is here."""
         self._phase = Phase.QUIET
         self._stop_waiting()
+
+    # -- the response --------------------------------------------------------------------------------------------
+
+    def _send_whole(
+        self, cycle: RequestResponseCycle, status: int, fields: Iterable[tuple[bytes, bytes]], rest: bytes
+    ) -> bool:
+        scope = cycle.scope
+        if cycle.disconnected or cycle.response_started or not cycle.keep_alive or self.flow.write_paused:
+            return False
+        if scope["method"] == "HEAD" or scope["http_version"] != "1.1":
+            return False
+        self.transport.write(b"".join((STATUS_LINE[status], self.default_lines(), lines(fields), rest)))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if self.pipeline:
+            cycle.on_response()
+        else:
+            self.answered()
+        return True
+
+    def answered(self) -> None:
+        """What uvicorn does after a response, but for its timer: setting and cancelling one for every hit would be a
+        tenth of its cost. One stays set and looks, when it fires, whether the connection has been idle since."""
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._rests_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self._patience.keep_alive_s, self._look_for_idleness)
+
+    def _look_for_idleness(self) -> None:
+        self._idle_timer = None
+        if self.busy() or self._phase is not Phase.QUIET or self.timeout_keep_alive_task is not None:
+            return  # another timer is set, or will be after the response
+        rest_s = self._patience.keep_alive_s - (self.loop.time() - self._rests_since)
+        if rest_s > 0:
+            self._idle_timer = self.loop.call_later(rest_s, self._look_for_idleness)
+        else:
+            self.transport.close()
+
+    def default_lines(self) -> bytes:
+        """uvicorn's own fields (Date): it makes a new list once a second."""
+        fields = self.server_state.default_headers
+        if fields is not self._default_fields:
+            self._default_fields, self._default_lines = fields, lines(fields)
+        return self._default_lines
 
     # -- bounds --------------------------------------------------------------------------------------------------
 
@@ -219,3 +291,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.write(b"".join((STATUS_LINE[error.status], head, body)))
             self._observer.refused(error)
         self.transport.close()
+
+
+def lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Fields as they stand on the wire."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])

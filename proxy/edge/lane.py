@@ -15,7 +15,7 @@ What keeps it honest:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -25,7 +25,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from proxy.edge.cache_status import render
-from proxy.edge.guard import GuardedProtocol, Patience
+from proxy.edge.guard import GuardedProtocol, Patience, lines
 from proxy.edge.observer import Observer
 from proxy.edge.reception import Reception
 from proxy.edge.replies import entry_body, entry_fields, valid_request_id
@@ -51,7 +51,6 @@ class LaneSettings:
     paths: frozenset[bytes]
     """Cached endpoints' paths, exactly as clients send them."""
     patience: Patience
-    keep_alive_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +81,6 @@ class LaneProtocol(GuardedProtocol):
         self._held: list[bytes] | None = None
         """The body so far of the request that is held back; None when none is."""
         self._held_since = 0.0
-        self._idle_timer: asyncio.TimerHandle | None = None
-        self._default_fields: list[tuple[bytes, bytes]] = []
-        self._default_lines = b""
 
     # -- holding back --------------------------------------------------------------------------------------------
 
@@ -118,7 +114,7 @@ class LaneProtocol(GuardedProtocol):
             if self._answered(held[0] if len(held) == 1 else b"".join(held)):
                 self._held = None
                 self.end_message()
-                self._keep_alive()
+                self.answered()
                 return
             self._hand_on()
         super().on_message_complete()
@@ -148,8 +144,6 @@ class LaneProtocol(GuardedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._held = None
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
         super().connection_lost(exc)
 
     # -- the answer ----------------------------------------------------------------------------------------------
@@ -179,7 +173,7 @@ class LaneProtocol(GuardedProtocol):
         body = entry_body(entry, case, token, now)
         framing = b"transfer-encoding: chunked\r\n\r\n%x\r\n" if case.stream else b"content-length: %d\r\n\r\n"
         head = b"%bcache-status: %b\r\nage: %d\r\nx-request-id: %b\r\n" % (
-            self._date_lines(), render(answer.cache_status), entry.age_s(now), request_id,
+            self.default_lines(), render(answer.cache_status), entry.age_s(now), request_id,
         )  # fmt: skip
         end = b"\r\n0\r\n\r\n" if case.stream else b""
         self.transport.write(b"".join((self._fixed_head(answer, entry), head, framing % len(body), body, end)))
@@ -191,35 +185,5 @@ class LaneProtocol(GuardedProtocol):
         pieces = entry.renderings.get(variant)
         if pieces is None:
             fields = entry_fields(entry, answer.case, answer.outcome)
-            pieces = entry.renderings.keep(variant, (STATUS_LINE[200] + _lines(fields),))
+            pieces = entry.renderings.keep(variant, (STATUS_LINE[200] + lines(fields),))
         return pieces[0]
-
-    def _date_lines(self) -> bytes:
-        """uvicorn's own fields (Date): it makes a new list once a second."""
-        fields = self.server_state.default_headers
-        if fields is not self._default_fields:
-            self._default_fields, self._default_lines = fields, _lines(fields)
-        return self._default_lines
-
-    # -- keep-alive ----------------------------------------------------------------------------------------------
-
-    def _keep_alive(self) -> None:
-        """What uvicorn does after a response, but for its timer: setting and cancelling one for every hit would be a
-        tenth of its cost. One stays set and looks, when it fires, whether the connection has been idle since."""
-        self.server_state.total_requests += 1
-        if self._idle_timer is None:
-            self._idle_timer = self.loop.call_later(self._lane.settings.keep_alive_s, self._look_for_idleness)
-
-    def _look_for_idleness(self) -> None:
-        self._idle_timer = None
-        if self.busy() or self.timeout_keep_alive_task is not None or self.transport.is_closing():
-            return  # uvicorn's own timer is set, or will be after the response
-        rest_s = self._lane.settings.keep_alive_s - (perf_counter() - self._held_since)
-        if rest_s > 0:
-            self._idle_timer = self.loop.call_later(rest_s, self._look_for_idleness)
-        else:
-            self.transport.close()
-
-
-def _lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % field for field in fields])

@@ -31,11 +31,17 @@ _AZURE = re.compile(rb"/openai/(?:deployments/[^/]+/|v1/)?([^/]*)")
 class Paths:
     """Turns a client's raw path into a target for the upstream, or refuses it."""
 
-    def __init__(self, more: Iterable[str]) -> None:
+    def __init__(self, more: Iterable[str], often: Iterable[bytes] = ()) -> None:
         self._allowed = ALLOWED | frozenset(more)
+        self._ready = {path: self._checked(path, b"") for path in often}
+        """Targets of paths that are asked for often."""
 
     def target(self, raw_path: bytes, query: bytes) -> str:
         """`/v1/models?x=1` gives `/models?x=1`; an Azure path stays whole. Raises `errors.NotFound`."""
+        ready = None if query else self._ready.get(raw_path)
+        return self._checked(raw_path, query) if ready is None else ready
+
+    def _checked(self, raw_path: bytes, query: bytes) -> str:
         path = raw_path[3:] if raw_path.startswith(b"/v1/") else raw_path
         if not self._known(raw_path) or not _PLAIN.fullmatch(path) or _ESCAPED.search(path) or _climbs(path):
             raise NotFound(

@@ -57,22 +57,29 @@ def _entry_fields(entry: Entry, case: Case, outcome: Outcome) -> Pairs:
 
 def answer_fields(answer: Answer, request_id: bytes, now: float) -> Pairs:
     """All fields of an answer but Content-Length. `now` is Unix seconds."""
-    fields: list[tuple[bytes, bytes]] = []
+    status = (b"cache-status", render(answer.cache_status))
+    own_id = (b"x-request-id", request_id)
     entry = answer.entry
-    if entry is not None:
-        fields += entry_fields(entry, answer.case, answer.outcome)
-        if answer.outcome in (Outcome.HIT, Outcome.STALE):
-            fields.append((b"age", b"%d" % entry.age_s(now)))
-    else:
-        fields += [pair for pair in answer.headers if pair[0] not in OUR_FIELDS]
-        fields += [PRIVATE, (b"x-cache", answer.outcome.value.encode())]
-        if answer.outcome is not Outcome.BYPASS:
-            fields.append((b"x-cache-key", answer.case.name.hex().encode()))
-    fields.append((b"cache-status", render(answer.cache_status)))
-    if answer.reason:
-        fields.append((b"x-cache-reason", answer.reason.encode()))
-    fields.append((b"x-request-id", request_id))
+    if entry is None:
+        return (*_live_fields(answer), status, own_id, *_reason(answer))
+    fixed = entry_fields(entry, answer.case, answer.outcome)
+    if answer.outcome is Outcome.HIT:
+        return (*fixed, (b"age", b"%d" % entry.age_s(now)), status, own_id)
+    age = ((b"age", b"%d" % entry.age_s(now)),) if answer.outcome is Outcome.STALE else ()
+    return (*fixed, *age, status, own_id, *_reason(answer))
+
+
+def _live_fields(answer: Answer) -> Pairs:
+    """The upstream's own and ours."""
+    fields = [pair for pair in answer.headers if pair[0] not in OUR_FIELDS]
+    fields += [PRIVATE, (b"x-cache", answer.outcome.value.encode())]
+    if answer.outcome is not Outcome.BYPASS:
+        fields.append((b"x-cache-key", answer.case.name.hex().encode()))
     return tuple(fields)
+
+
+def _reason(answer: Answer) -> Pairs:
+    return ((b"x-cache-reason", answer.reason.encode()),) if answer.reason else ()
 
 
 def entry_body(entry: Entry, case: Case, token: bytes, now: float) -> bytes:
