@@ -25,6 +25,7 @@ from proxy.edge.replies import (
     entry_body,
     error_body,
     error_event,
+    hit_on_wire,
 )
 from proxy.endpoints.base import Endpoint
 from proxy.errors import AskOnceError, NotImplementedHere, Overloaded
@@ -142,11 +143,10 @@ class Edge:
     def _at_once(self, exchange: Exchange, answer: Answer, entry: Entry) -> bool:
         """A hit in one write, noted in one go."""
         now = self._clock()
-        fields = answer_fields(answer, exchange.request_id, now)
-        body = entry_body(entry, answer.case, self._ids.next(), now)
-        if not exchange.at_once(OK, fields, body, events=answer.case.stream):
+        rest, size = hit_on_wire(answer, entry, exchange.request_id, self._ids.next(), now)
+        if not exchange.at_once(OK, rest):
             return False
-        self._observer.hit(answer, entry, exchange.request_id, len(body), exchange.seconds(), now)
+        self._observer.hit(answer, entry, exchange.request_id, size, exchange.seconds(), now)
         return True
 
     async def _deliver(self, exchange: Exchange, answer: Answer) -> None:

@@ -174,21 +174,16 @@ class Exchange:
         self.record.bytes_sent += len(chunk)
         await self._send({"type": "http.response.body", "body": chunk, "more_body": False})
 
-    def at_once(self, status: int, fields: Pairs, body: bytes, *, events: bool) -> bool:
-        """A response that is all here, with fields of our own making only, in one write if that can be. False: it
-        cannot, and nothing was sent."""
+    def at_once(self, status: int, rest: bytes) -> bool:
+        """Everything from the first field to the last byte in one write, if that can be. False: it cannot, and nothing
+        was sent."""
         if self._whole is None:
             return False
-        self.started = self._whole(status, fields, (_chunk if events else _sized)(body))
+        self.started = self._whole(status, rest)
         return self.started
 
     async def respond(self, status: int, fields: Pairs, body: bytes, *, events: bool = False) -> None:
-        """The same, in any case."""
-        if self.at_once(status, fields, body, events=events):
-            record = self.record
-            record.status, record.bytes_sent = status, len(body)
-            record.first_byte_s = self.seconds()
-            return
+        """A response that is all here."""
         length = () if events else ((b"content-length", b"%d" % len(body)),)
         await self.start(status, (*fields, *length), events=events)
         await self.end(body)
@@ -215,12 +210,3 @@ def _too_large(size: int, limits: Limits) -> BodyTooLarge:
     return BodyTooLarge(
         f"the request's body has {size} bytes or more, over the limit of {limits.max_body} (server.max_body)"
     )
-
-
-def _sized(body: bytes) -> bytes:
-    return b"content-length: %d\r\n\r\n%b" % (len(body), body)
-
-
-def _chunk(body: bytes) -> bytes:
-    """A stream has no length; it is whole when its last chunk came (RFC 9112 section 7.1)."""
-    return b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)

@@ -10,7 +10,7 @@ where ASGI's two messages take two, with every field checked anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from proxy.edge.observer import Observer
-from proxy.edge.replies import error_body
+from proxy.edge.replies import error_body, lines
 from proxy.errors import BadRequest, HeadersTooLarge, RequestError, RequestTimeout
 
 MAX_FIELDS: Final = 256
@@ -37,9 +37,9 @@ LATE: Final = "askonce.body_is_late"
 WHOLE: Final = "askonce.whole"
 """The extension's name in the ASGI scope; its value is a `SendWhole`."""
 
-SendWhole = Callable[[int, Iterable[tuple[bytes, bytes]], bytes], bool]
-"""Status, fields of our own making (their values are not checked), and what follows them: framing and body. False: not
-now (a client that reads slowly, HTTP/1.0, HEAD, a connection about to close), and nothing was sent."""
+SendWhole = Callable[[int, bytes], bool]
+"""Status, and everything from the first field to the last byte, checked by whoever made it. False: not now (a client
+that reads slowly, HTTP/1.0, HEAD, a connection about to close), and nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,15 +181,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # -- the response --------------------------------------------------------------------------------------------
 
-    def _send_whole(
-        self, cycle: RequestResponseCycle, status: int, fields: Iterable[tuple[bytes, bytes]], rest: bytes
-    ) -> bool:
+    def _send_whole(self, cycle: RequestResponseCycle, status: int, rest: bytes) -> bool:
         scope = cycle.scope
         if cycle.disconnected or cycle.response_started or not cycle.keep_alive or self.flow.write_paused:
             return False
         if scope["method"] == "HEAD" or scope["http_version"] != "1.1":
             return False
-        self.transport.write(b"".join((STATUS_LINE[status], self.default_lines(), lines(fields), rest)))
+        self.transport.write(b"".join((STATUS_LINE[status], self.default_lines(), rest)))
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()
         if self.pipeline:
@@ -291,8 +289,3 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.write(b"".join((STATUS_LINE[error.status], head, body)))
             self._observer.refused(error)
         self.transport.close()
-
-
-def lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Fields as they stand on the wire."""
-    return b"".join([b"%b: %b\r\n" % field for field in fields])

@@ -24,12 +24,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from proxy.edge.cache_status import render
-from proxy.edge.guard import GuardedProtocol, Patience, lines
+from proxy.edge.guard import GuardedProtocol, Patience
 from proxy.edge.observer import Observer
 from proxy.edge.reception import Reception
-from proxy.edge.replies import entry_body, entry_fields, valid_request_id
-from proxy.pipeline import Answer
+from proxy.edge.replies import hit_on_wire, valid_request_id
+from proxy.pipeline import OK, Answer
 from proxy.telemetry.ids import Ids
 from proxy.types import Entry
 
@@ -166,24 +165,9 @@ class LaneProtocol(GuardedProtocol):
 
     def _write(self, answer: Answer, entry: Entry, request_id: bytes) -> None:
         lane = self._lane
-        case = answer.case
         now = lane.clock()
         token = lane.ids.next()
         request_id = request_id or token
-        body = entry_body(entry, case, token, now)
-        framing = b"transfer-encoding: chunked\r\n\r\n%x\r\n" if case.stream else b"content-length: %d\r\n\r\n"
-        head = b"%bcache-status: %b\r\nage: %d\r\nx-request-id: %b\r\n" % (
-            self.default_lines(), render(answer.cache_status), entry.age_s(now), request_id,
-        )  # fmt: skip
-        end = b"\r\n0\r\n\r\n" if case.stream else b""
-        self.transport.write(b"".join((self._fixed_head(answer, entry), head, framing % len(body), body, end)))
-        lane.observer.hit(answer, entry, request_id, len(body), perf_counter() - self._held_since, now)
-
-    def _fixed_head(self, answer: Answer, entry: Entry) -> bytes:
-        """Status line and the fields that are the same for every delivery: joined once, kept beside the answer."""
-        variant = "head of stream" if answer.case.stream else "head of plain"
-        pieces = entry.renderings.get(variant)
-        if pieces is None:
-            fields = entry_fields(entry, answer.case, answer.outcome)
-            pieces = entry.renderings.keep(variant, (STATUS_LINE[200] + lines(fields),))
-        return pieces[0]
+        rest, size = hit_on_wire(answer, entry, request_id, token, now)
+        self.transport.write(b"".join((STATUS_LINE[OK], self.default_lines(), rest)))
+        lane.observer.hit(answer, entry, request_id, size, perf_counter() - self._held_since, now)

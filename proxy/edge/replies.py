@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import orjson
 
@@ -90,6 +91,45 @@ def entry_body(entry: Entry, case: Case, token: bytes, now: float) -> bytes:
     if entry.echoes:
         stamp += b"".join(b',"%b":%b' % (name.encode(), case.echoes.get(name, b"null")) for name in entry.echoes)
     return stamp.join(plain_pieces(entry, case))
+
+
+def hit_on_wire(answer: Answer, entry: Entry, request_id: bytes, token: bytes, now: float) -> tuple[bytes, int]:
+    """A hit from its first field to its last byte, as HTTP/1.1, and how long its body is. `token` makes its id fresh.
+
+    The same fields as `answer_fields`; what is the same for every delivery was joined once.
+    """
+    case = answer.case
+    body = entry_body(entry, case, token, now)
+    framing = chunked if case.stream else sized
+    changing = b"age: %d\r\ncache-status: %b\r\nx-request-id: %b\r\n" % (
+        entry.age_s(now),
+        render(answer.cache_status),
+        request_id,
+    )
+    return b"".join((_fixed_lines(entry, case, answer.outcome), changing, framing(body))), len(body)
+
+
+def _fixed_lines(entry: Entry, case: Case, outcome: Outcome) -> bytes:
+    variant = "lines of stream" if case.stream else "lines"
+    pieces = entry.renderings.get(variant)
+    if pieces is None:
+        pieces = entry.renderings.keep(variant, (lines(entry_fields(entry, case, outcome)),))
+    return pieces[0]
+
+
+def lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Fields as they stand on the wire."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
+
+
+def sized(body: bytes) -> bytes:
+    """The last field, the end of the fields, and the body."""
+    return b"content-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def chunked(body: bytes) -> bytes:
+    """A stream has no length; it is whole when its last chunk came (RFC 9112 section 7.1)."""
+    return b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
 
 
 def plain_pieces(entry: Entry, case: Case) -> tuple[bytes, ...]:
