@@ -331,7 +331,8 @@ def _path_settings(settings: Settings) -> PathSettings:
         write_timeout_s=settings.store.write_timeout,
         terminator_timeout_s=TERMINATOR_S,
         stream_usage=settings.upstreams[0].stream_usage,
-        upstream_epoch=settings.upstreams[0].epoch,
+        # Two upstreams may be called alike, one after the other: an answer belongs to the address it came from.
+        upstream_epoch=f"{settings.upstreams[0].base_url} {settings.upstreams[0].epoch}",
         store_tier=settings.store.kind,
     )
 

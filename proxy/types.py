@@ -247,6 +247,8 @@ class Reply(Protocol):
 
     status: int
     headers: Pairs
+    length: int | None
+    """Of the body, where the upstream said it and its bytes go through as they are."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
     async def aclose(self) -> None: ...

@@ -205,6 +205,8 @@ class Edge:
             (b"cache-status", render(PASSED_THROUGH)),
             (b"x-request-id", exchange.request_id),
         ]
+        if reply.length is not None:
+            fields.append((b"content-length", b"%d" % reply.length))
         exchange.record.reason = PASSED_THROUGH.detail
         await exchange.start(reply.status, fields, events=is_event_stream(reply.headers))
         await self._stream(exchange, reply)

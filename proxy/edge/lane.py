@@ -38,9 +38,6 @@ HOLD_S = 0.05
 HOLD_BYTES = 1 << 18
 """A body over this is worth a task of its own."""
 
-UNUSUAL = frozenset({b"content-encoding", b"transfer-encoding", b"upgrade", b"expect"})
-"""Fields that need the long way."""
-
 
 @dataclass(frozen=True, slots=True)
 class LaneSettings:
@@ -93,6 +90,8 @@ class LaneProtocol(GuardedProtocol):
     def _may_hold(self) -> bool:
         """An ordinary request, alone on a connection that can be written to."""
         if self.url not in self._paths or self.busy() or self.flow.write_paused:
+            return False
+        if self.expect_100_continue:  # such a client waits for a word before it sends the body
             return False
         parser = self.parser
         return (
@@ -148,26 +147,26 @@ class LaneProtocol(GuardedProtocol):
     # -- the answer ----------------------------------------------------------------------------------------------
 
     def _answered(self, body: bytes) -> bool:
-        request_id = b""
-        for name, value in self.headers:
-            if name in UNUSUAL or (name == b"connection" and value.lower() != b"keep-alive"):
-                return False
-            if name == b"x-request-id" and valid_request_id(value):
-                request_id = value
         reception = self._lane.reception
         # Without "/v1": these paths are listed, so nothing else is in them.
         case = reception.remembered(self.url[3:].decode("ascii"), self.headers, body)
         answer = reception.recall(case) if case is not None else None
         if answer is None or answer.entry is None:
             return False
-        self._write(answer, answer.entry, request_id)
+        self._write(answer, answer.entry)
         return True
 
-    def _write(self, answer: Answer, entry: Entry, request_id: bytes) -> None:
+    def _own_request_id(self) -> bytes:
+        for name, value in self.headers:
+            if name == b"x-request-id" and valid_request_id(value):
+                return value
+        return b""
+
+    def _write(self, answer: Answer, entry: Entry) -> None:
         lane = self._lane
         now = lane.clock()
         token = lane.ids.next()
-        request_id = request_id or token
+        request_id = self._own_request_id() or token
         rest, size = hit_on_wire(answer, entry, request_id, token, now)
         self.transport.write(b"".join((STATUS_LINE[OK], self.default_lines(), rest)))
         lane.observer.hit(answer, entry, request_id, size, perf_counter() - self._held_since, now)

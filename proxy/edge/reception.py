@@ -26,6 +26,9 @@ FIELD_BYTES = 160
 CODINGS = frozenset({b"accept-encoding", b"content-encoding"})
 """The body goes upstream decoded, and the answer is folded: neither coding is the client's to choose here."""
 
+HOW_IT_CAME = frozenset({b"connection", b"content-encoding", b"transfer-encoding", b"upgrade"})
+"""Fields the edge looks at before it considers a request: one that differs in them did not come before."""
+
 Key = tuple[str, Pairs, bytes]
 
 
@@ -49,7 +52,7 @@ class Reception:
         memory: int,
     ) -> None:
         self._pipeline = pipeline
-        self._relevant = relevant | directives.NAMES
+        self._relevant = relevant | directives.NAMES | HOW_IT_CAME
         self._own_credential = own_credential
         self._memo = Memo(memory)
 

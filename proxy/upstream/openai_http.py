@@ -149,6 +149,8 @@ class HttpReply:
     def __init__(self, response: httpx.Response, headers: Pairs, decoder: Decoder | None, faults: Faults) -> None:
         self.status = response.status_code
         self.headers = headers if decoder is None else _without_coding(headers)
+        length = response.headers.get("content-length", "")
+        self.length = int(length) if decoder is None and length.isdigit() else None
         self._body = _body(response)
         self._decoder = decoder
         self._faults = faults
