@@ -139,7 +139,6 @@ def build(
         settings=_path_settings(settings),
         metrics=metrics,
         prices=_prices(settings),
-        tasks=tasks,
         clock=clock,
         random=random,
     )

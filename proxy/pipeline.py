@@ -31,7 +31,6 @@ from proxy.settings import Rule
 from proxy.stores.base import ExactStore
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.prices import Prices
-from proxy.telemetry.tasks import Tasks
 from proxy.tenancy.base import Tenancy
 from proxy.types import (
     ALLOWED,
@@ -167,7 +166,6 @@ class Pipeline:
         settings: PathSettings,
         metrics: Metrics,
         prices: Prices,
-        tasks: Tasks,
         clock: Callable[[], float],
         random: Callable[[], float],
     ) -> None:
@@ -181,7 +179,6 @@ class Pipeline:
         self._settings = settings
         self._metrics = metrics
         self._prices = prices
-        self._tasks = tasks
         self._clock = clock
         self._random = random
         self._turns = Turns()
@@ -531,10 +528,7 @@ class Pipeline:
         reason = folded.unstorable or self._refusal(case, entry, reply)
         if reason:
             return dataclasses.replace(self._skip(reason), entry=entry)
-        putting = self._tasks.spawn(self._put(entry), name="keep")
-        # A store that stalls must not hold the answer's end back; the put goes on and may still succeed.
-        await asyncio.wait({putting}, timeout=self._settings.write_timeout_s)
-        if putting.done() and putting.result():
+        if await self._put(entry):
             return Landing(entry, stored=True)
         return dataclasses.replace(self._skip("store"), entry=entry)
 
@@ -573,8 +567,13 @@ class Pipeline:
         return ""
 
     async def _put(self, entry: Entry) -> bool:
+        """Whether it is stored, as far as can be told in time. A store that stalls must not hold the answer's end back;
+        what it was given it may still write."""
         try:
-            return await self._store.put(entry)
+            async with asyncio.timeout(self._settings.write_timeout_s):
+                return await self._store.put(entry)
+        except TimeoutError:
+            return False
         except CacheFailure as failure:
             logger.debug("an answer is not kept: %s", failure.message)
             return False

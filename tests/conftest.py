@@ -73,6 +73,13 @@ async def proxy(askonce: Callable[..., AbstractAsyncContextManager[Any]], lane: 
         yield running
 
 
+@pytest.fixture
+async def default_proxy(askonce: Callable[..., AbstractAsyncContextManager[Any]]) -> AsyncIterator[Any]:
+    """A running proxy with default settings, on the default lane: for what does not depend on the way through."""
+    async with askonce() as running:
+        yield running
+
+
 @dataclass
 class Process:
     """`python -m proxy serve`, running."""

@@ -222,7 +222,7 @@ class Edge:
                 await exchange.end(error_event(error))
             return
         fields = (JSON, PRIVATE, *error.headers, (b"x-request-id", exchange.request_id))
-        await exchange.respond(error.status, fields, error_body(error))
+        await exchange.refuse(error.status, fields, error_body(error))
 
 
 async def _chunks(answer: Answer) -> AsyncIterator[bytes]:

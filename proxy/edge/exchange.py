@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
+from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -27,6 +28,12 @@ class Limits:
 
     max_body: int
     max_ratio: int
+
+
+LINGER_S: Final = 2.0
+"""How long a refused client may go on sending before its connection is closed all the same."""
+
+BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class ClientLeft(Exception):
@@ -122,6 +129,20 @@ class Exchange:
         elif LATE in self._state:
             raise RequestTimeout("the request's body did not arrive in time (server.body_timeout)")
         return message
+
+    async def refuse(self, status: int, fields: Pairs, body: bytes) -> None:
+        """A response to a request whose body may still be coming. Closing then would reset the connection, and the
+        client would never read why it was refused: so what comes is thrown away for a while (nginx: lingering close)."""
+        if self._body_is_read or self.method in BODILESS:
+            await self.respond(status, fields, body)
+            return
+        await self.start(status, (*fields, (b"content-length", b"%d" % len(body))))
+        await self.write(body)
+        with suppress(TimeoutError, ClientLeft, RequestTimeout):
+            async with asyncio.timeout(LINGER_S):
+                async for _ in self.chunks():
+                    pass
+        await self.end()
 
     def without_body(self) -> None:
         """There is no more to read."""

@@ -75,6 +75,16 @@ async def test_a_miss_is_byte_for_byte_what_the_upstream_sends_whoever_asks_for_
 
 
 @EVERY
+async def test_a_stream_that_did_not_ask_for_usage_leaves_an_answer_that_has_it(
+    default_proxy: Running, provider: Provider, recording: Recording
+) -> None:
+    provider.recording = recording
+    await default_proxy.chat(**recording.request, stream=True)
+    answer = await default_proxy.chat(**recording.request)
+    assert (answer.headers["x-cache"], answer.json()["usage"]) == ("hit", recording.plain["usage"])
+
+
+@EVERY
 async def test_a_replayed_stream_is_well_formed(
     proxy: Running, provider: Provider, recording: Recording, fill: Reader
 ) -> None:
