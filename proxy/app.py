@@ -127,7 +127,9 @@ def build(
         flights=lambda: flights.count,
     )
     access_log = AccessLog(_write_out, settings.telemetry.log_format)
-    observer = Observer(metrics, access_log if settings.telemetry.access_log else None, Audit(access_log))
+    observer = Observer(
+        metrics, access_log if settings.telemetry.access_log else None, Audit(access_log), upstream.name
+    )
     pipeline = Pipeline(
         namer=namer,
         tenancy=tenancy,

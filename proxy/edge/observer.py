@@ -14,10 +14,11 @@ from proxy.types import Entry
 class Observer:
     """Fills a record on the path and hands it on at the end. Never holds a user's words or a credential."""
 
-    def __init__(self, metrics: Metrics, access_log: AccessLog | None, audit: Audit) -> None:
+    def __init__(self, metrics: Metrics, access_log: AccessLog | None, audit: Audit, upstream: str) -> None:
         self._metrics = metrics
         self._access_log = access_log
         self._audit = audit
+        self._upstream = upstream
 
     def refused(self, error: AskOnceError) -> None:
         """A request that never became one: its head could not be read."""
@@ -43,7 +44,9 @@ class Observer:
         record.key = answer.case.name.hex()
         record.tier = answer.tier
         entry = answer.entry
-        if entry is not None:
+        if entry is None:
+            record.upstream = self._upstream
+        else:
             record.age_s = entry.age_s(now)
             record.usage = entry.usage
             record.cost_usd = entry.cost_usd
