@@ -18,6 +18,18 @@ TESTED_ELSEWHERE = {
     "types.py": "plain values; every test uses them",
     "cli/__init__.py": "tests/cli/test_cli.py",
     "cli/options.py": "every test of a command goes through it",
+    "pipeline.py": "tests/path/ walks it from end to end",
+    "admin/operations.py": "tests/path/test_seen.py asks for it over HTTP",
+    "admin/routes.py": "tests/path/test_seen.py",
+    "edge/asgi.py": "tests/path/",
+    "edge/exchange.py": "tests/path/test_bad_input.py",
+    "edge/guard.py": "tests/path/test_bad_input.py, on the wire",
+    "edge/observer.py": "tests/path/test_seen.py",
+    "stores/sqlite_file.py": "tests/stores/test_sqlite.py",
+    "stores/sqlite_rows.py": "tests/stores/test_sqlite.py",
+    "telemetry/audit.py": "tests/telemetry/test_logs.py and tests/path/test_seen.py",
+    "telemetry/tallies.py": "tests/telemetry/test_metrics.py",
+    "upstream/transport.py": "tests/upstream/test_openai_http.py",
 }
 """Sources with logic and without a test file of their name."""
 
