@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy import app, settings
-from tests.provider import Provider, Script, plain
+from tests.provider import Provider, plain
 
 
 def loaded(tmp_path: Path, upstream: str, **flags: object) -> settings.Settings:

@@ -19,13 +19,13 @@ from proxy.edge.reception import Reception
 from proxy.edge.replies import (
     BY_CALLER,
     JSON,
-    OUR_FIELDS,
     PRIVATE,
     answer_fields,
     entry_body,
     error_body,
     error_event,
     hit_on_wire,
+    sendable,
 )
 from proxy.endpoints.base import Endpoint
 from proxy.errors import AskOnceError, NotImplementedHere, Overloaded
@@ -193,7 +193,7 @@ class Edge:
         return b""
 
     async def _relay(self, exchange: Exchange, reply: Reply) -> None:
-        fields = [pair for pair in reply.headers if pair[0] not in OUR_FIELDS]
+        fields = [*sendable(reply.headers)]
         if exchange.method == "POST":
             fields.append(PRIVATE)
         else:

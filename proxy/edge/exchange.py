@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
-from typing import Final
+from typing import Final, cast
 
 from starlette.types import Message, Receive, Scope, Send
 
-from proxy.edge.guard import LATE, WHOLE, SendWhole
+from proxy.edge.guard import REFUSAL, WHOLE, SendWhole
 from proxy.edge.replies import valid_request_id
-from proxy.errors import BadRequest, BodyTooLarge, RequestTimeout
+from proxy.errors import BadRequest, BodyTooLarge, RequestError
 from proxy.streaming.codings import decode_all
 from proxy.telemetry.ids import Ids
 from proxy.telemetry.records import Served
@@ -80,7 +80,7 @@ class Exchange:
         self._check_length(limits)
         message = await self._message()
         body: bytes = message.get("body", b"")
-        if message.get("more_body"):
+        if message.get("more_body") and len(body) <= limits.max_body:
             body = await self._rest(body, limits)
         if len(body) > limits.max_body:
             raise _too_large(len(body), limits)
@@ -110,7 +110,7 @@ class Exchange:
             raise _too_large(int(length), limits)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises `ClientLeft`, `errors.RequestTimeout`."""
+        """The body as it comes. Raises `ClientLeft`, `errors.RequestError`."""
         more = True
         while more:
             message = await self._message()
@@ -126,19 +126,19 @@ class Exchange:
             raise ClientLeft
         if not message.get("more_body"):
             self.without_body()
-        elif LATE in self._state:
-            raise RequestTimeout("the request's body did not arrive in time (server.body_timeout)")
+        elif REFUSAL in self._state:
+            raise cast("RequestError", self._state[REFUSAL])
         return message
 
     async def refuse(self, status: int, fields: Pairs, body: bytes) -> None:
         """A response to a request whose body may still be coming. Closing then would reset the connection, and the
-        client would never read why it was refused: so what comes is thrown away for a while (nginx: lingering close)."""
+        client would never read why it was refused: what comes is thrown away for a while (RFC 9112 section 9.6)."""
         if self._body_is_read or self.method in BODILESS:
             await self.respond(status, fields, body)
             return
         await self.start(status, (*fields, (b"content-length", b"%d" % len(body))))
         await self.write(body)
-        with suppress(TimeoutError, ClientLeft, RequestTimeout):
+        with suppress(TimeoutError, ClientLeft, RequestError):
             async with asyncio.timeout(LINGER_S):
                 async for _ in self.chunks():
                     pass

@@ -22,7 +22,7 @@ from uvicorn.server import ServerState
 
 from proxy.edge.observer import Observer
 from proxy.edge.replies import error_body, lines
-from proxy.errors import BadRequest, HeadersTooLarge, RequestError, RequestTimeout
+from proxy.errors import BadRequest, HeadersTooLarge, NotImplementedHere, RequestError, RequestTimeout
 
 MAX_FIELDS: Final = 256
 """Header fields in a request: SDKs send about twenty."""
@@ -30,8 +30,11 @@ MAX_FIELDS: Final = 256
 ENOUGH_BYTES: Final = 1 << 16
 """A body that brings so much within the time-out gets as much time again: a long upload is not a slow one."""
 
-LATE: Final = "askonce.body_is_late"
-"""Set in the ASGI scope's state when `server.body_timeout` is over: `Exchange` then refuses the request."""
+REFUSAL: Final = "askonce.refusal"
+"""An error in the ASGI scope's state: no more of the body comes, and `Exchange` refuses the request with it."""
+
+LINGER_S: Final = 2.0
+"""How long a client that is still sending may take to notice that it was refused."""
 
 
 WHOLE: Final = "askonce.whole"
@@ -158,6 +161,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(HeadersTooLarge(f"{len(self.headers)} header fields, more than {MAX_FIELDS}"))
         elif self._head_bytes + self._chunk_bytes > limit and self._head_size() > limit:
             self._refuse(self._head_is_large())
+        elif self.parser.should_upgrade() and self._has_body():
+            # httptools takes what follows an upgrade for the new protocol: the body would be lost.
+            message = "AskOnce speaks HTTP/1.1 and cannot upgrade; have the client use HTTP/1.1 and send no Upgrade"
+            self._refuse(NotImplementedHere(message, code="upgrade_not_supported"))
         else:
             self.head_accepted()
 
@@ -238,6 +245,9 @@ class GuardedProtocol(HttpToolsProtocol):
         limit = self._patience.max_header_bytes
         return HeadersTooLarge(f"the header section is over {limit} bytes (server.max_header_bytes)")
 
+    def _has_body(self) -> bool:
+        return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
@@ -264,9 +274,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _is_late(self) -> None:
         self._timer = None
         if self._phase is Phase.BODY:
-            # The request has its handler already: it refuses, as it does for any other reason.
-            self.scope["state"][LATE] = True
-            self.cycle.message_event.set()
+            self._have_refused(RequestTimeout("the request's body did not arrive in time (server.body_timeout)"))
         elif self._asked:
             limit_s = self._patience.header_timeout_s
             self._refuse(
@@ -277,15 +285,36 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What httptools cannot parse: also CR/LF in a field, Content-Length beside Transfer-Encoding."""
-        self._refuse(BadRequest("the request is not valid HTTP/1.1", code="invalid_http"))
+        error = BadRequest("the request is not valid HTTP/1.1", code="invalid_http")
+        if self._phase is Phase.BODY and self.busy():
+            self._have_refused(error)
+        else:
+            self._refuse(error)
+
+    def _have_refused(self, error: RequestError) -> None:
+        """By the request's handler, which waits for its body. Nothing behind it can be read."""
+        self._refused = True
+        self._stop_waiting()
+        self.scope["state"][REFUSAL] = error
+        self.cycle.keep_alive = False
+        self.cycle.message_event.set()
 
     def _refuse(self, error: RequestError) -> None:
         """Answer and close. Where an earlier request on the connection is still being answered, only close."""
         self._refused = True
         self._stop_waiting()
-        if not self.busy():
-            body = error_body(error)
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-            self.transport.write(b"".join((STATUS_LINE[error.status], head, body)))
-            self._observer.refused(error)
-        self.transport.close()
+        if self.busy():
+            self.transport.close()
+            return
+        body = error_body(error)
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(b"".join((STATUS_LINE[error.status], head, body)))
+        self._observer.refused(error)
+        self._close_in_stages()
+
+    def _close_in_stages(self) -> None:
+        """RFC 9112 section 9.6: closing at once would reset a connection on which the client still sends, and the reset
+        can reach it before it has read the answer."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._timer = self.loop.call_later(LINGER_S, self.transport.close)

@@ -135,6 +135,11 @@ class LaneProtocol(GuardedProtocol):
         for chunk in held or ():
             super().on_body(chunk)
 
+    def send_400_response(self, msg: str) -> None:
+        if self._held is not None:
+            self._hand_on()
+        super().send_400_response(msg)
+
     def shutdown(self) -> None:
         if self._held is not None:
             self._hand_on()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import orjson
 
@@ -28,6 +28,8 @@ OUR_FIELDS = frozenset({b"cache-control", b"x-cache", b"x-cache-key", b"x-cache-
 """Fields of an upstream's answer that ours replace."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,128}")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def valid_request_id(value: bytes) -> bool:
@@ -72,11 +74,21 @@ def answer_fields(answer: Answer, request_id: bytes, now: float) -> Pairs:
 
 def _live_fields(answer: Answer) -> Pairs:
     """The upstream's own and ours."""
-    fields = [pair for pair in answer.headers if pair[0] not in OUR_FIELDS]
+    fields = [*sendable(answer.headers)]
     fields += [PRIVATE, (b"x-cache", answer.outcome.value.encode())]
     if answer.outcome is not Outcome.BYPASS:
         fields.append((b"x-cache-key", answer.case.name.hex().encode()))
     return tuple(fields)
+
+
+def sendable(headers: Pairs) -> Iterator[tuple[bytes, bytes]]:
+    """An upstream's fields that may stand beside ours. One that breaks RFC 9110 section 5.5 is left out: our server
+    would refuse to send it, and with it the whole answer."""
+    return (
+        (name, value)
+        for name, value in headers
+        if name not in OUR_FIELDS and _NAME.fullmatch(name) and not _CONTROL.search(value)
+    )
 
 
 def _reason(answer: Answer) -> Pairs:

@@ -47,7 +47,8 @@ async def timed(askonce: Start, lane: dict[str, Any], clock: Clock) -> AsyncIter
 
 
 def x(response: Any, name: str) -> str | None:
-    return response.headers.get(f"x-{name}")
+    value: str | None = response.headers.get(f"x-{name}")
+    return value
 
 
 async def heard(proxy: Running, headers: dict[str, str] | None = None, **members: Any) -> tuple[str | None, str]:
@@ -390,6 +391,7 @@ async def test_an_answer_that_is_no_whole_success_is_served_and_not_kept_and_say
     default_proxy: Running, provider: Provider, script: Callable[[], Script]
 ) -> None:
     (sent,) = script()
+    assert isinstance(sent, bytes)
     provider.then([sent])
     answer = await default_proxy.chat()
     assert (answer.status_code, x(answer, "cache")) == (200, "miss")

@@ -34,7 +34,7 @@ from tests.running import (
 FIRST, *REST = words("one ", "two ", "three")
 QUIET = b"".join(words("one ", "two ", "three", usage=False))
 LOUD = b"".join([FIRST, *REST])
-WITH_USAGE = {"stream_options": {"include_usage": True}}
+WITH_USAGE: dict[str, Any] = {"stream_options": {"include_usage": True}}
 
 
 @pytest.fixture
