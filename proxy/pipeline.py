@@ -112,6 +112,8 @@ class Answer:
     reply: Reply | None = None
     tier: str = ""
     reason: str = ""
+    whole: bool = False
+    """A seat whose answer is all there already: no need to send it piece by piece."""
     quiet: bool = False
     """The stream's usage was asked for by us, not by this caller: send it without."""
 
@@ -405,7 +407,7 @@ class Pipeline:
         stored = landing.stored if landing is not None else False
         reason = landing.reason if landing is not None else "too_large"
         status = CacheStatus(fwd=forward, fwd_status=seat.status, stored=stored or None, collapsed=collapsed)
-        return Answer(outcome, status, case, seat=seat, reason=reason)
+        return Answer(outcome, status, case, seat=seat, reason=reason, whole=landing is not None)
 
     def _quiet(self, case: Case) -> bool:
         return self._settings.stream_usage and not case.include_usage

@@ -115,6 +115,7 @@ class Edge:
     # -- cached endpoints ----------------------------------------------------------------------------------------
 
     async def _cached(self, exchange: Exchange, endpoint: Endpoint, target: str) -> Outcome | None:
+        exchange.endpoint = endpoint.path
         body = await exchange.body(self._settings.limits)
         consider = partial(self._reception.consider, endpoint, target, exchange.headers, body)
         considered = consider() if len(body) <= LARGE_BODY else await asyncio.to_thread(consider)
@@ -126,7 +127,6 @@ class Edge:
             answer = self._pipeline.fit(case, found) if found is not None else None
         if answer is not None and answer.entry is not None and self._at_once(exchange, answer, answer.entry):
             return None
-        exchange.record.endpoint = endpoint.path
         self._observer.considered(exchange.record, case, exchange.client)
         if answer is not None:
             await self._deliver(exchange, answer)
@@ -153,6 +153,10 @@ class Edge:
         now = self._clock()
         self._observer.answered(exchange.record, answer, now)
         fields = answer_fields(answer, exchange.request_id, now)
+        if answer.whole:
+            body = b"".join([chunk async for chunk in _chunks(answer)])
+            await exchange.respond(answer.status, fields, body)
+            return
         if answer.entry is None:
             await exchange.start(answer.status, fields, events=is_event_stream(answer.headers))
             await self._stream(exchange, _chunks(answer))
@@ -169,7 +173,6 @@ class Edge:
     # -- everything else -----------------------------------------------------------------------------------------
 
     async def _pass_through(self, exchange: Exchange, target: str) -> Outcome:
-        exchange.record.endpoint = "other"
         call = Call(exchange.method, target, self._onward(exchange), self._outgoing(exchange))
         async with exchange.watching(self._tasks):
             reply = await self._pipeline.send(call)

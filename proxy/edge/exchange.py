@@ -53,6 +53,8 @@ class Exchange:
         self.request_id = self._own_request_id() or ids.next()
         client = scope.get("client")
         self.client: str = client[0] if client else ""
+        self.endpoint = "other"
+        """What the record calls it: a cached endpoint's path where it is one."""
         self.events = False
         """The response is server-sent events."""
         self.started = False
@@ -214,7 +216,7 @@ class Exchange:
     @cached_property
     def record(self) -> Served:
         """Made when the first thing is noted: a hit that is answered at once needs none."""
-        return Served(method=self.method, request_id=self.request_id.decode())
+        return Served(endpoint=self.endpoint, method=self.method, request_id=self.request_id.decode())
 
     def seconds(self) -> float:
         """Since it came."""

@@ -6,8 +6,8 @@ can answer at once, and if so writes the answer to the transport. Everything els
 the headers had only just been completed.
 
 What keeps it honest:
-- It decides nothing: `remembered` and `recall` are the path's own functions, and a request that was never considered
-  before goes the long way.
+- It decides nothing: `remembered`, `repeated` and `recall` say what the path has found before, and a request that was
+  never considered goes the long way.
 - Order. A request is held only when nothing else is under way on the connection, and handed on in the order it came.
 - A client that sends its body slowly is handed on after `HOLD_S`; there `server.body_timeout` takes over.
 """
@@ -24,9 +24,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from proxy.edge.guard import GuardedProtocol, Patience
+from proxy.edge.guard import GuardedProtocol, Patience, Phase
 from proxy.edge.observer import Observer
-from proxy.edge.reception import Reception
+from proxy.edge.reception import Packet, Reception
 from proxy.edge.replies import hit_on_wire, valid_request_id
 from proxy.pipeline import OK, Answer
 from proxy.telemetry.ids import Ids
@@ -77,6 +77,44 @@ class LaneProtocol(GuardedProtocol):
         self._held: list[bytes] | None = None
         """The body so far of the request that is held back; None when none is."""
         self._held_since = 0.0
+        self._ended_in_chunk = 0
+        """Messages that ended in the chunk that is being read."""
+        self._last_hit: Packet | None = None
+        """What was answered in that chunk."""
+
+    # -- the same bytes again ------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        begins_here = self._phase is Phase.QUIET
+        if begins_here and self._answered_again(data):
+            return
+        self._ended_in_chunk = 0
+        super().data_received(data)
+        hit = self._take_hit()
+        if hit is not None and begins_here and self._ended_in_chunk == 1 and self._phase is Phase.QUIET:
+            self._lane.reception.remember(data, hit)
+
+    def _take_hit(self) -> Packet | None:
+        hit, self._last_hit = self._last_hit, None
+        return hit
+
+    def _answered_again(self, data: bytes) -> bool:
+        """A whole request that came before, byte for byte: its case is known before its head is parsed. The parser,
+        which is between two messages, never hears of it."""
+        reception = self._lane.reception
+        packet = reception.repeated(data)
+        if packet is None or self.busy() or self.flow.write_paused or self._refused:
+            return False
+        self._held_since = perf_counter()
+        answer = reception.recall(packet.case)
+        if answer is None or answer.entry is None:
+            return False
+        self._asked = True
+        self._stop_waiting()
+        self._unset_keepalive_if_required()
+        self._write(answer, answer.entry, packet.request_id)
+        self.answered()
+        return True
 
     # -- holding back --------------------------------------------------------------------------------------------
 
@@ -107,6 +145,7 @@ class LaneProtocol(GuardedProtocol):
             self._hand_on()
 
     def on_message_complete(self) -> None:
+        self._ended_in_chunk += 1
         held = self._held
         if held is not None:
             if self._answered(held[0] if len(held) == 1 else b"".join(held)):
@@ -158,7 +197,9 @@ class LaneProtocol(GuardedProtocol):
         answer = reception.recall(case) if case is not None else None
         if answer is None or answer.entry is None:
             return False
-        self._write(answer, answer.entry)
+        request_id = self._own_request_id()
+        self._write(answer, answer.entry, request_id)
+        self._last_hit = Packet(answer.case, request_id)
         return True
 
     def _own_request_id(self) -> bytes:
@@ -167,11 +208,11 @@ class LaneProtocol(GuardedProtocol):
                 return value
         return b""
 
-    def _write(self, answer: Answer, entry: Entry) -> None:
+    def _write(self, answer: Answer, entry: Entry, request_id: bytes) -> None:
         lane = self._lane
         now = lane.clock()
         token = lane.ids.next()
-        request_id = self._own_request_id() or token
+        request_id = request_id or token
         rest, size = hit_on_wire(answer, entry, request_id, token, now)
         self.transport.write(b"".join((STATUS_LINE[OK], self.default_lines(), rest)))
         lane.observer.hit(answer, entry, request_id, size, perf_counter() - self._held_since, now)

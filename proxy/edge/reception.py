@@ -8,8 +8,9 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 from proxy.edge import directives
 from proxy.endpoints.base import Endpoint
@@ -26,6 +27,9 @@ FIELD_BYTES = 160
 CODINGS = frozenset({b"accept-encoding", b"content-encoding"})
 """The body goes upstream decoded, and the answer is folded: neither coding is the client's to choose here."""
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 HOW_IT_CAME = frozenset({b"connection", b"content-encoding", b"transfer-encoding", b"upgrade"})
 """Fields the edge looks at before it considers a request: one that differs in them did not come before."""
 
@@ -38,6 +42,13 @@ class Considered:
 
     case: Case
     request: Request | None
+
+
+class Packet(NamedTuple):
+    """A request that came in one piece: its case, and the client's own request id, empty where it gave none."""
+
+    case: Case
+    request_id: bytes
 
 
 class Reception:
@@ -54,11 +65,20 @@ class Reception:
         self._pipeline = pipeline
         self._relevant = relevant | directives.NAMES | HOW_IT_CAME
         self._own_credential = own_credential
-        self._memo = Memo(memory)
+        self._memo = Memo[Key, Case](memory // 2, weigh_case)
+        self._packets = Memo[bytes, Packet](memory // 2, weigh_packet)
 
     def remembered(self, target: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Case | None:
         """The case of a request that came before, byte for byte."""
         return self._memo.get(self._key(target, headers, body))
+
+    def repeated(self, data: bytes) -> Packet | None:
+        """What came before in these very bytes, head and body."""
+        return self._packets.get(data)
+
+    def remember(self, data: bytes, packet: Packet) -> None:
+        """These bytes are exactly one request, and this is what it was."""
+        self._packets.put(data, packet)
 
     def recall(self, case: Case) -> Answer | None:
         """What memory can answer at once."""
@@ -88,37 +108,46 @@ class Reception:
         return target, tuple([pair for pair in headers if pair[0] in relevant]), body
 
 
-class Memo:
-    """Cases by request, bounded in bytes. Two generations: when the young one has filled half the bound it becomes the
-    old one and the old one goes, so that both look-up and eviction cost one dictionary operation."""
+class Memo(Generic[K, V]):
+    """Values by key, bounded in bytes by what `weigh` says of a pair.
 
-    def __init__(self, limit_bytes: int) -> None:
+    Two generations: when the young one has filled half the bound it becomes the old one and the old one goes, so that
+    look-up and eviction cost one dictionary operation.
+    """
+
+    def __init__(self, limit_bytes: int, weigh: Callable[[K, V], int]) -> None:
         self._half = limit_bytes // 2
-        self._young: dict[Key, Case] = {}
-        self._old: dict[Key, Case] = {}
+        self._weigh = weigh
+        self._young: dict[K, V] = {}
+        self._old: dict[K, V] = {}
         self._bytes = 0
 
-    def get(self, key: Key) -> Case | None:
-        case = self._young.get(key)
-        if case is None:
-            case = self._old.get(key)
-            if case is not None:
-                self.put(key, case)
-        return case
+    def get(self, key: K) -> V | None:
+        value = self._young.get(key)
+        if value is None:
+            value = self._old.get(key)
+            if value is not None:
+                self.put(key, value)
+        return value
 
-    def put(self, key: Key, case: Case) -> None:
+    def put(self, key: K, value: V) -> None:
         """What alone would fill a good part of a generation is not remembered."""
-        size = _weigh(key, case)
+        size = self._weigh(key, value)
         if size > self._half // 8:
             return
         if self._bytes + size > self._half:
             self._old, self._young, self._bytes = self._young, {}, 0
-        self._young[key] = case
+        self._young[key] = value
         self._bytes += size
 
 
-def _weigh(key: Key, case: Case) -> int:
+def weigh_case(key: Key, case: Case) -> int:
     """Bytes. All that a caller chooses counts: a long header or query must not be remembered for nothing."""
     target, fields, body = key
     echoed = sum(map(len, case.echoes.values()))
     return CASE_BYTES + len(target) + len(body) + echoed + sum(FIELD_BYTES + len(n) + len(v) for n, v in fields)
+
+
+def weigh_packet(data: bytes, packet: Packet) -> int:
+    """Bytes. The case itself is most often shared with `weigh_case`'s; counted all the same."""
+    return CASE_BYTES + len(data) + len(packet.request_id)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.edge.reception import CASE_BYTES, Key, Memo, Reception
+from proxy.edge.reception import CASE_BYTES, Key, Memo, Reception, weigh_case
 from proxy.errors import BadRequest, Unauthenticated
 from proxy.pipeline import Case, Request
 from proxy.tenancy.credential import CREDENTIALS
@@ -199,7 +199,7 @@ def held(memo: Memo, keys: Iterable[Key]) -> int:
     ids=["bodies", "headers", "targets"],
 )
 def test_whatever_part_is_long_the_memo_stays_within_its_bytes(shape):
-    memo = Memo(LIMIT)
+    memo = Memo(LIMIT, weigh_case)
     keys = [key(number, **shape) for number in range(120)]
     for count, each in enumerate(keys):
         memo.put(each, CASE)
@@ -209,7 +209,7 @@ def test_whatever_part_is_long_the_memo_stays_within_its_bytes(shape):
 
 
 def test_what_a_case_repeats_of_its_request_counts():
-    memo = Memo(LIMIT)
+    memo = Memo(LIMIT, weigh_case)
     keys = [key(number) for number in range(200)]
     echoing = case(echoes={"metadata": b"x" * 3000})
     for each in keys:
@@ -219,7 +219,7 @@ def test_what_a_case_repeats_of_its_request_counts():
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 60), st.sampled_from([0, 500, 5000, 50_000])), max_size=150))
 def test_in_any_order_of_use_the_memo_stays_within_its_bytes_and_gives_back_only_what_was_put(uses):
-    memo = Memo(LIMIT)
+    memo = Memo(LIMIT, weigh_case)
     keys = set()
     for puts, number, size in uses:
         each = key(number, size)
@@ -232,7 +232,7 @@ def test_in_any_order_of_use_the_memo_stays_within_its_bytes_and_gives_back_only
 
 
 def test_what_is_asked_for_again_outlives_a_flood():
-    memo = Memo(LIMIT)
+    memo = Memo(LIMIT, weigh_case)
     memo.put(key(0), CASE)
     for number in range(1, 1000):
         memo.put(key(number), CASE)
@@ -240,7 +240,7 @@ def test_what_is_asked_for_again_outlives_a_flood():
 
 
 def test_what_alone_would_fill_it_is_not_remembered():
-    memo = Memo(LIMIT)
+    memo = Memo(LIMIT, weigh_case)
     memo.put(key(1), CASE)
     memo.put(key(2, LIMIT // 4), CASE)
     assert memo.get(key(2, LIMIT // 4)) is None
