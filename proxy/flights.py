@@ -290,6 +290,14 @@ class Flights:
         """A flight that nobody else joins: for a caller who wants a new answer, or one that cannot be shared."""
         return self._take_off(name, fly, streaming=streaming).sit(shared=False)
 
+    def close(self, name: Digest | None = None) -> None:
+        """Nobody joins what is in the air now, for one question or for all: after a purge, answers are wanted that were
+        asked for later."""
+        if name is None:
+            self._board.clear()
+        else:
+            self._board.pop(name, None)
+
     def flying(self, name: Digest) -> bool:
         """Whether somebody asks this question right now."""
         return name in self._board

@@ -523,7 +523,8 @@ class Pipeline:
     async def _keep(self, case: Case, folded: Folded, reply: Reply, asked: Asked) -> Landing:
         """The flight's last act, only for a whole, successful answer."""
         entry = self._entry(case, folded, reply, asked)
-        self._metrics.saw_model(entry.model)
+        for model in (case.model, entry.model):  # `gpt-4o` may be answered by `gpt-4o-2024-08-06`: both are real
+            self._metrics.saw_model(model)
         self._metrics.spent(entry.model, entry.cost_usd)
         self._metrics.cached_tokens(self._upstream.name, entry.usage.cached_tokens)
         self._metrics.upstream_seconds(self._upstream.name, entry.upstream_s)

@@ -70,7 +70,10 @@ class Operations:
 
     async def forget(self, key: str) -> int:
         """Remove one answer. Raises `errors.NotFound`."""
-        if not await self._store.delete(digest(key)):
+        name = digest(key)
+        found = await self._store.delete(name)
+        self._flights.close(name)
+        if not found:
             raise _no_entry(key)
         return 1
 
@@ -79,11 +82,16 @@ class Operations:
         name = digest(key)
         if dry_run:
             return int(await self._store.get(name) is not None)
-        return int(await self._store.delete(name))
+        found = await self._store.delete(name)
+        self._flights.close(name)
+        return int(found)
 
     async def purge_all(self, *, dry_run: bool) -> int:
         """Remove every answer."""
-        return await self._store.purge(dry_run=dry_run)
+        count = await self._store.purge(dry_run=dry_run)
+        if not dry_run:
+            self._flights.close()
+        return count
 
     def _described(self, entry: Entry) -> dict[str, Any]:
         now = self._clock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,8 @@ def serve(
             "telemetry.log_format": log_format,
         },
     )
+    # All that is imported now stays: looking through it for garbage while it grows is a tenth of the start.
+    gc.disable()
     from proxy import app
 
     app.run(loaded.settings)
