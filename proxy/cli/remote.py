@@ -72,8 +72,10 @@ def _read(response: httpx.Response, url: str) -> Any:
 
 
 def _reason(answer: object) -> str:
-    """The message of an error object in OpenAI's shape."""
+    """What a problem (RFC 9457) or an error object in OpenAI's shape says."""
     match answer:
+        case {"detail": str(detail)}:
+            return detail
         case {"error": {"message": str(message)}}:
             return message
         case _:

@@ -114,8 +114,9 @@ class Server(Part):
     taken for a stalled one."""
     keep_alive: Duration = Field(default=75 * SECOND, gt=0)
     """How long an idle connection stays open. 75s outlasts the 60s of common load balancers, which avoids resets."""
-    drain_timeout: Duration = Field(default=30 * SECOND, ge=0)
-    """How long a stop (SIGTERM) waits for open streams. Keep it below the grace period of what stops the process."""
+    drain_timeout: Duration = Field(default=25 * SECOND, ge=0)
+    """How long a stop (SIGTERM) waits for open streams. Keep it 5s below the grace period of what stops the process
+    (Kubernetes: 30s): what is in the air then has that long to land."""
     max_header_bytes: Size = Field(default=64 * KiB, ge=1 * KiB)
     """Largest header section of a request. 64KiB is four times what common servers take."""
     allow_paths: tuple[Segment, ...] = ()

@@ -12,16 +12,19 @@ httpx-aiohttp's own transport is written for clients. A proxy needs four things 
 
 from __future__ import annotations
 
+import asyncio
 import io
 import socket
 from collections.abc import AsyncIterable, AsyncIterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from ssl import SSLContext
-from typing import cast
+from typing import Any, cast
 
 import aiohttp
 import httpx
+from aiohttp.client_proto import ResponseHandler
 from httpx_aiohttp import AiohttpTransport
 from yarl import URL
 
@@ -66,6 +69,7 @@ class ProxyTransport(AiohttpTransport):
             ssl=tls if tls is not None else False,
             socket_factory=_socket,
         )
+        connector._factory = partial(_Connection, loop=asyncio.get_running_loop())  # type: ignore[assignment]
         # No cookie is kept, no redirect followed, and neither HTTP_PROXY nor ~/.netrc is read: where requests go and
         # with which credential is what the configuration says and nothing else.
         self._session = aiohttp.ClientSession(
@@ -109,6 +113,18 @@ class Upload(httpx.AsyncByteStream):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return aiter(self._pieces)
+
+
+class _Connection(ResponseHandler):
+    """aiohttp tells a body that its connection broke. Of one that breaks its own framing (a chunk without a size) it
+    tells nothing, and whoever reads it would wait until `total_s`."""
+
+    def set_exception(self, exc: Any, *cause: Any) -> None:
+        super().set_exception(exc, *cause)
+        if self._payload is not None and isinstance(exc, aiohttp.http_exceptions.HttpProcessingError):
+            failure = aiohttp.ClientPayloadError("the body breaks its framing")
+            failure.__cause__ = exc
+            self._payload.set_exception(failure)
 
 
 class Body(httpx.AsyncByteStream):

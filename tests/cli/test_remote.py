@@ -52,6 +52,7 @@ def test_where_nothing_listens_it_says_how_to_start():
         (403, {}, "set ASKONCE_ADMIN_TOKEN or --token-file"),
         (400, {"error": {"message": "no such key"}}, "answered 400: no such key"),
         (500, {}, "answered 500: no reason given"),
+        (404, {"title": "no_such_entry", "detail": "no answer is stored under ab"}, "no answer is stored under ab"),
         (200, [], "answered 200: no reason given"),
         (200, b"<html>", "is not AskOnce"),
     ],
