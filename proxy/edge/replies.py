@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import orjson
 
 from proxy.edge.cache_status import render
-from proxy.errors import AskOnceError
+from proxy.errors import AskOnceError, UpstreamInterrupted
 from proxy.pipeline import Answer, Case
 from proxy.types import Entry, Outcome, Pairs
 
@@ -160,12 +160,13 @@ def stream_pieces(entry: Entry, case: Case) -> tuple[bytes, ...]:
     return entry.renderings.keep(variant, replayed)
 
 
-def error_body(error: AskOnceError) -> bytes:
-    """OpenAI's error object."""
-    detail = {"message": error.message, "type": error.type, "param": error.param, "code": error.reason}
+def error_body(error: AskOnceError, code: str | None = None) -> bytes:
+    """OpenAI's error object; `code` where it is not the error's own."""
+    detail = {"message": error.message, "type": error.type, "param": error.param, "code": code or error.reason}
     return orjson.dumps({"error": detail})
 
 
 def error_event(error: AskOnceError) -> bytes:
     """The same, as the event that ends a broken stream: OpenAI's SDKs raise on it, and take silence for success."""
-    return b"data: " + error_body(error) + b"\n\n"
+    code = "stream_interrupted" if isinstance(error, UpstreamInterrupted) else None
+    return b"data: " + error_body(error, code) + b"\n\n"

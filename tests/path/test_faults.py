@@ -231,9 +231,9 @@ async def test_what_times_out_is_closed(askonce: Start, provider: Provider) -> N
 BEGUN = words("one ", "two ", usage=False)[:2]
 
 CUT: dict[str, tuple[Callable[[], Script], str]] = {
-    "reset": (lambda: stream(BEGUN, end=Ending.RESET), "upstream_interrupted"),
-    "closed": (lambda: stream(BEGUN, end=Ending.CLOSE), "upstream_interrupted"),
-    "closed inside an event": (lambda: stream([*BEGUN, b'data: {"choi'], end=Ending.CLOSE), "upstream_interrupted"),
+    "reset": (lambda: stream(BEGUN, end=Ending.RESET), "stream_interrupted"),
+    "closed": (lambda: stream(BEGUN, end=Ending.CLOSE), "stream_interrupted"),
+    "closed inside an event": (lambda: stream([*BEGUN, b'data: {"choi'], end=Ending.CLOSE), "stream_interrupted"),
     "silent": (lambda: stream(BEGUN, end=Ending.NEVER), "upstream_timeout"),
     "garbled": (lambda: stream(BEGUN, end=b"zz\r\n"), "upstream_protocol_error"),
 }
