@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from starlette.types import Message, Receive, Scope, Send
 
-from proxy.edge.guard import REFUSAL, WHOLE, SendWhole
+from proxy.edge.guard import LINGER_S, REFUSAL, WHOLE, SendWhole
 from proxy.edge.replies import valid_request_id
 from proxy.errors import BadRequest, BodyTooLarge, RequestError
 from proxy.streaming.codings import decode_all
@@ -29,9 +29,6 @@ class Limits:
     max_body: int
     max_ratio: int
 
-
-LINGER_S: Final = 2.0
-"""How long a refused client may go on sending before its connection is closed all the same."""
 
 BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 

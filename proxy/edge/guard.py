@@ -34,8 +34,7 @@ REFUSAL: Final = "askonce.refusal"
 """An error in the ASGI scope's state: no more of the body comes, and `Exchange` refuses the request with it."""
 
 LINGER_S: Final = 2.0
-"""How long a client that is still sending may take to notice that it was refused."""
-
+"""How long a client that is still sending may take to notice that it was refused, before its connection is closed."""
 
 WHOLE: Final = "askonce.whole"
 """The extension's name in the ASGI scope; its value is a `SendWhole`."""
@@ -124,10 +123,6 @@ class GuardedProtocol(HttpToolsProtocol):
         """An earlier request on this connection is still being answered."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         return cycle is not None and not cycle.response_complete
-
-    def unfinished(self) -> bool:
-        """A request has begun and is not all here."""
-        return self._phase is not Phase.QUIET
 
     # -- the message ---------------------------------------------------------------------------------------------
 
