@@ -23,7 +23,7 @@ help:
 serve: .venv/.serve
 	@XDG_DATA_HOME="$${XDG_DATA_HOME:-$(CURDIR)/.cache/data}" exec $(BIN)/askonce serve $(ARGS)
 
-test: lint
+test: lint .cache/redis-stack/.made
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/.dev
@@ -61,3 +61,7 @@ endef
 .venv/.dev: pyproject.toml | .venv/.made
 	$(call install,.[dev])
 	@touch $@ .venv/.serve
+
+# A Redis with its query engine, for the tests. Where none can be made, the tests that need one say so and are skipped.
+.cache/redis-stack/.made: tests/redis_stack.py | .venv/.dev
+	@$(BIN)/python -m tests.redis_stack && touch $@ || true

@@ -29,6 +29,10 @@ class Namer:
     """Makes every name of one installation."""
 
     def __init__(self, secret: bytes) -> None:
+        self.rekey(secret)
+
+    def rekey(self, secret: bytes) -> None:
+        """From now on names are made with this one: replicas that share a store agree on it after they have begun."""
         # Keyed once and copied: half the cost of keying anew for each name.
         self._keyed = hmac.new(secret, digestmod="sha256")
 

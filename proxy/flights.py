@@ -63,6 +63,8 @@ class Flight:
         self.status = 0
         self.headers: Pairs = ()
         self.overgrown = False
+        self.followed = False
+        """Another replica's call is passed on: no caller here has a call of its own."""
         self._bounds = bounds
         self._frames: list[Frame] = []
         self._starts: list[int] = []
@@ -222,9 +224,18 @@ class Seat:
 
     def __init__(self, flight: Flight, *, shared: bool) -> None:
         self._flight = flight
-        self.shared = shared
-        """Joined somebody else's flight."""
+        self._joined = shared
         self.position = 0
+
+    @property
+    def shared(self) -> bool:
+        """Joined somebody else's call, in this process or another."""
+        return self._joined or self._flight.followed
+
+    @property
+    def overgrown(self) -> bool:
+        """Too large to be held."""
+        return self._flight.overgrown
 
     @property
     def streaming(self) -> bool:

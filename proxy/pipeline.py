@@ -4,7 +4,8 @@
     recall     what memory can answer at once                                                     (no waiting)
     look       what the stores have                                                               (their deadline)
     answer     that, if this caller may have it; else board a flight; else relay
-    fly        the flight's own task: ask the upstream, pass it on, fold it, keep it
+    lease      the flight's own task: ask for all replicas, or follow the one that asks already
+    fly        ask the upstream, pass it on, fold it, keep it
 
 `edge` turns HTTP into a `Request` and an `Answer` into HTTP. Both of its lanes call `consider` and `recall`.
 """
@@ -15,7 +16,7 @@ import asyncio
 import dataclasses
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from time import perf_counter
@@ -26,6 +27,7 @@ from proxy.errors import CacheFailure, NotCached, Unstorable, UpstreamError
 from proxy.fingerprint import Namer, framed
 from proxy.flights import Flight, Flights, Landing, Seat
 from proxy.freshness.lifetimes import Fitness, covers_error, fitness, lifetime
+from proxy.leases.base import Lease, Leases, Running
 from proxy.policies.base import Policy
 from proxy.settings import Rule
 from proxy.stores.base import ExactStore
@@ -164,6 +166,7 @@ class Pipeline:
         rule_for: Callable[[str, str], Rule],
         store: ExactStore,
         flights: Flights,
+        leases: Leases,
         upstream: Upstream,
         settings: PathSettings,
         metrics: Metrics,
@@ -177,6 +180,7 @@ class Pipeline:
         self._rule_for = rule_for
         self._store = store
         self._flights = flights
+        self._leases = leases
         self._upstream = upstream
         self._settings = settings
         self._metrics = metrics
@@ -329,7 +333,7 @@ class Pipeline:
         name = self._flight_name(case)
         # Flights of what cannot be kept are not shared: each hit would ask again, and nothing would come of it.
         if case.verdict.write and not self._flights.flying(name) and not self._flights.unstorable(name):
-            fly = partial(self._fly, case, request)
+            fly = partial(self._fly_for_all, case, request)
             self._flights.board(name, fly, streaming=case.stream).leave()
 
     async def _forward(self, case: Case, request: Request, found: Found | None) -> Answer:
@@ -374,12 +378,12 @@ class Pipeline:
 
     async def _board(self, case: Case, request: Request, forward: str) -> Answer:
         """Take a seat on the flight that asks this question already, or start one."""
-        fly = partial(self._fly, case, request)
         if case.verdict.read:
+            fly = partial(self._fly_for_all, case, request)
             seat = self._flights.board(self._flight_name(case), fly, streaming=case.stream)
         else:
             # `no-cache` wants an answer newer than itself: not one that was asked for before it came.
-            seat = self._flights.alone(case.name, fly, streaming=case.stream)
+            seat = self._flights.alone(case.name, partial(self._fly, case, request), streaming=case.stream)
         if seat.shared:
             self._metrics.followers()
         try:
@@ -398,7 +402,7 @@ class Pipeline:
         await seat.departed()
         outcome = Outcome.COLLAPSED if seat.shared else Outcome.MISS
         collapsed = True if seat.shared else None
-        if seat.status == OK and seat.streaming != case.stream:
+        if not seat.status or (seat.status == OK and seat.streaming != case.stream):
             return await self._convert(case, request, seat, forward)
         if seat.status == OK and is_event_stream(seat.headers):
             status = CacheStatus(fwd=forward, collapsed=collapsed)  # whether it will be stored is not known yet
@@ -413,7 +417,7 @@ class Pipeline:
         return self._settings.stream_usage and not case.include_usage
 
     async def _convert(self, case: Case, request: Request, seat: Seat, forward: str) -> Answer:
-        """The other form of what a shared flight brings: only a whole answer can be turned."""
+        """The other form of what a shared flight brings, or what it found stored: only a whole answer can be turned."""
         landing = await seat.landed()
         seat.leave()
         if landing is not None and landing.entry is not None and serves(landing.entry, case):
@@ -428,34 +432,100 @@ class Pipeline:
         answer.cache_status = answer.cache_status._replace(collapsed=False)
         return answer
 
+    # -- lease ---------------------------------------------------------------------------------------------------
+
+    async def _fly_for_all(self, case: Case, request: Request, flight: Flight) -> Landing:
+        """One upstream call for all replicas: lead it, or follow the one that does."""
+        bereft = False
+        while (running := (taken := await self._leases.take(flight.name)).running) is not None:
+            try:
+                landing = await self._follow(case, running, flight)
+            finally:
+                await running.aclose()
+            if landing is not None:
+                return landing
+            if running.useless:
+                self._metrics.leased("waited_out")
+                return await self._fly(case, request, flight)
+            bereft = True  # it is gone before anything of its answer was passed on; who takes over may be another
+        if taken.lease is None:
+            self._metrics.leased("alone")
+            return await self._fly(case, request, flight)
+        self._metrics.leased("took_over" if bereft else "led")
+        look_first = bereft or taken.lease.look_first
+        return await self._lead(case, request, flight, taken.lease, look_first=look_first)
+
+    async def _lead(self, case: Case, request: Request, flight: Flight, lease: Lease, *, look_first: bool) -> Landing:
+        stored = False
+        try:
+            landing = await self._stored_meanwhile(case) if look_first else None
+            if landing is None:
+                lease.lead(partial(flight.sit, shared=True))
+                landing = await self._fly(case, request, flight)
+            stored = landing.stored
+            return landing
+        finally:
+            lease.release(stored=stored)
+
+    async def _stored_meanwhile(self, case: Case) -> Landing | None:
+        """Another replica's answer to this question, stored since we looked, if it may be served as it is."""
+        found = await self._look_once(case.name)
+        if found is None or self.fit(case, found) is None:
+            return None
+        return Landing(found.entry, stored=True)
+
+    async def _follow(self, case: Case, running: Running, flight: Flight) -> Landing | None:
+        """Another replica's call, passed on as it comes. None: it is gone, or of no use here."""
+        flight.followed = True
+        if not await running.begun():
+            return None
+        self._metrics.leased("followed")
+        self._metrics.followers()
+        if running.status != OK or running.streaming == case.stream:
+            asked = Asked(self._store.generation, self._clock())
+            return await self._bring(case, running, flight, asked, partial(self._keep_followed, running))
+        # Only a whole answer can be turned into the other form.
+        if await running.ended() and running.stored:
+            landing = await self._stored_meanwhile(case)
+            if landing is not None:
+                return landing
+        running.useless = True
+        return None
+
+    async def _keep_followed(self, running: Running, case: Case, folded: Folded, reply: Reply, asked: Asked) -> Landing:
+        """Its leader has kept it, or not."""
+        return Landing(self._entry(case, folded, reply, asked), stored=running.stored, reason=running.reason)
+
     # -- fly -----------------------------------------------------------------------------------------------------
 
     async def _fly(self, case: Case, request: Request, flight: Flight) -> Landing:
         """The flight's work, in the flight's task: ask, pass on, keep. Outlives every caller."""
+        flight.followed = False
         call = _call(case, request)
         if case.stream and self._quiet(case):
             call = dataclasses.replace(call, body=case.endpoint.ask_usage(request.body))
         asked = Asked(self._store.generation, self._clock())
         reply = await self.send(call)
+        if reply.status != OK:
+            self._metrics.upstream_error(self._upstream.name, f"status_{reply.status // 100}xx")
         try:
-            return await self._bring(case, reply, flight, asked)
+            return await self._bring(case, reply, flight, asked, self._keep)
         except UpstreamError as error:
             self._metrics.upstream_error(self._upstream.name, error.reason)
             raise
         finally:
             await reply.aclose()
 
-    async def _bring(self, case: Case, reply: Reply, flight: Flight, asked: Asked) -> Landing:
+    async def _bring(self, case: Case, reply: Reply, flight: Flight, asked: Asked, keep: Keep) -> Landing:
         flight.depart(reply.status, reply.headers)
         if reply.status != OK:
-            self._metrics.upstream_error(self._upstream.name, f"status_{reply.status // 100}xx")
             await self._pass_on(reply, flight)
             return Landing(entry=None, stored=False)
         if case.stream and is_event_stream(reply.headers):
-            return await self._fly_stream(case, reply, flight, asked)
-        return await self._fly_plain(case, reply, flight, asked)
+            return await self._fly_stream(case, reply, flight, asked, keep)
+        return await self._fly_plain(case, reply, flight, asked, keep)
 
-    async def _fly_plain(self, case: Case, reply: Reply, flight: Flight, asked: Asked) -> Landing:
+    async def _fly_plain(self, case: Case, reply: Reply, flight: Flight, asked: Asked, keep: Keep) -> Landing:
         body = await self._pass_on(reply, flight)
         if body is None:
             return self._skip("too_large")
@@ -463,7 +533,7 @@ class Pipeline:
             folded = case.endpoint.whole(body, case.choices)
         except Unstorable as unstorable:
             return self._skip(unstorable.reason)
-        return await self._keep(case, folded, reply, asked)
+        return await keep(case, folded, reply, asked)
 
     async def _pass_on(self, reply: Reply, flight: Flight) -> bytes | None:
         """Every byte to every seat; all of them, or None when they are too many to hold."""
@@ -477,7 +547,7 @@ class Pipeline:
                 chunks.append(chunk)
         return None if flight.overgrown else b"".join(chunks)
 
-    async def _fly_stream(self, case: Case, reply: Reply, flight: Flight, asked: Asked) -> Landing:
+    async def _fly_stream(self, case: Case, reply: Reply, flight: Flight, asked: Asked, keep: Keep) -> Landing:
         fold = case.endpoint.fold(case.choices)
         # The end marker waits until the answer is kept: whoever has seen the end of an answer finds it in the cache.
         held: list[Frame] = []
@@ -496,17 +566,17 @@ class Pipeline:
         elif not ended_clean:
             landing = self._skip("no_clean_end")
         else:
-            landing = await self._keep_stream(case, fold, reply, asked)
+            landing = await self._keep_stream(case, fold, reply, asked, keep)
         for frame in held:
             flight.add(frame)
         return landing
 
-    async def _keep_stream(self, case: Case, fold: Fold, reply: Reply, asked: Asked) -> Landing:
+    async def _keep_stream(self, case: Case, fold: Fold, reply: Reply, asked: Asked, keep: Keep) -> Landing:
         try:
             folded = fold.finish()
         except Unstorable as unstorable:
             return self._skip(unstorable.reason)
-        return await self._keep(case, folded, reply, asked)
+        return await keep(case, folded, reply, asked)
 
     async def _ends_clean(self, chunks: AsyncIterator[bytes], fold: Fold, held: list[Frame]) -> bool:
         """After the end marker: whether the HTTP message ends too, soon and whole."""
@@ -615,6 +685,10 @@ class Asked:
 
     generation: int
     at: float
+
+
+Keep = Callable[[Case, Folded, Reply, Asked], Awaitable[Landing]]
+"""What is done with a whole, successful answer."""
 
 
 def serves(entry: Entry, case: Case) -> bool:

@@ -267,3 +267,21 @@ class StoreReport:
     """Answers that went without being asked to, by (tier, cause)."""
     errors: dict[tuple[str, str], int] = field(default_factory=dict)
     """What failed, by (tier, operation); a frame that cannot be used counts as `unreadable_<why>`."""
+    breaker: str | None = None
+    """`closed`, `open` or `half_open`, for a store that has a breaker."""
+    openings: int = 0
+    """How often that breaker opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a shared store heard of the other replicas since it last asked."""
+
+    secret: bytes
+    """That all replicas key names and tags with; empty where each has it from its configuration."""
+    generation: int
+    """Of the store, after the last purge of everything."""
+    changes: tuple[Digest, ...] = ()
+    """Deleted or replaced by others, oldest first."""
+    sure: bool = True
+    """Nothing can have been missed."""

@@ -19,6 +19,8 @@ import pytest
 
 from tests.provider import Provider
 
+pytest_plugins = ["tests.redis_fixtures"]
+
 ROOT = Path(__file__).parent.parent
 
 LANES: dict[str, dict[str, Any]] = {

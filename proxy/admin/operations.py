@@ -10,6 +10,7 @@ import orjson
 from proxy.errors import BadRequest, NotFound
 from proxy.fingerprint import SIZE
 from proxy.flights import Flights
+from proxy.leases.base import Leases
 from proxy.stores.base import ExactStore
 from proxy.telemetry.metrics import Metrics
 from proxy.types import Digest, Entry, Form
@@ -24,6 +25,7 @@ class Operations:
         version: str,
         store: ExactStore,
         flights: Flights,
+        leases: Leases,
         metrics: Metrics,
         clock: Callable[[], float],
         began: float,
@@ -31,6 +33,7 @@ class Operations:
         self._version = version
         self._store = store
         self._flights = flights
+        self._leases = leases
         self._metrics = metrics
         self._clock = clock
         self._began = began
@@ -70,9 +73,7 @@ class Operations:
 
     async def forget(self, key: str) -> int:
         """Remove one answer. Raises `errors.NotFound`."""
-        name = digest(key)
-        found = await self._store.delete(name)
-        self._flights.close(name)
+        found = await self._delete(digest(key))
         if not found:
             raise _no_entry(key)
         return 1
@@ -82,9 +83,13 @@ class Operations:
         name = digest(key)
         if dry_run:
             return int(await self._store.get(name) is not None)
-        found = await self._store.delete(name)
+        return int(await self._delete(name))
+
+    async def _delete(self, name: Digest) -> bool:
+        """Nobody joins a call that was made before, here or from another replica."""
         self._flights.close(name)
-        return int(found)
+        await self._leases.drop(name)
+        return await self._store.delete(name)
 
     async def purge_all(self, *, dry_run: bool) -> int:
         """Remove every answer."""

@@ -80,6 +80,11 @@ class Reception:
         """These bytes are exactly one request, and this is what it was."""
         self._packets.put(data, packet)
 
+    def forget(self) -> None:
+        """Names are made otherwise from now on."""
+        self._memo.clear()
+        self._packets.clear()
+
     def recall(self, case: Case) -> Answer | None:
         """What memory can answer at once."""
         return self._pipeline.recall(case)
@@ -121,6 +126,9 @@ class Memo(Generic[K, V]):
         self._young: dict[K, V] = {}
         self._old: dict[K, V] = {}
         self._bytes = 0
+
+    def clear(self) -> None:
+        self._young, self._old, self._bytes = {}, {}, 0
 
     def get(self, key: K) -> V | None:
         value = self._young.get(key)

@@ -2,11 +2,13 @@
 
 from proxy.settings.load import Loaded, Origin, load
 from proxy.settings.names import dotted, leaves, plain
+from proxy.settings.redis_address import RedisAddress, RedisKind
 from proxy.settings.tree import (
     Admin,
     Match,
     Part,
     Price,
+    Redis,
     Rule,
     Semantic,
     Server,
@@ -24,6 +26,9 @@ __all__ = [
     "Origin",
     "Part",
     "Price",
+    "Redis",
+    "RedisAddress",
+    "RedisKind",
     "Rule",
     "Semantic",
     "Server",

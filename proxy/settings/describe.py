@@ -54,8 +54,8 @@ def schema() -> dict[str, Any]:
         for field, entry in part["properties"].items():
             if text := texts.get((name, field)):
                 entry["description"] = text
-    for field, entry in made["properties"].items():  # a section whose names are all switched off is null
-        made["properties"][field] = {"anyOf": [entry, {"type": "null"}]}
+            if part is made or "$ref" in entry:  # a section whose names are all switched off is null
+                part["properties"][field] = {"anyOf": [entry, {"type": "null"}]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "AskOnce settings"}
 
 

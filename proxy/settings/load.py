@@ -37,6 +37,7 @@ from proxy.settings.names import (
     variable,
     variable_for,
 )
+from proxy.settings.redis_address import means_redis, without_password
 from proxy.settings.tree import Settings
 
 Origin = Literal["default", "file", "env", "flag"]
@@ -81,10 +82,12 @@ def load(config: Path | None, flags: Mapping[str, object], environ: Mapping[str,
     values: _Values = {}
     for place, given in chain(_from_file(config), _from_environment(environ), _from_flags(flags)):
         _lay(values, place, given)
-    values.setdefault(("store", "data_dir"), _Given(_data_directory(environ), "default", "default"))
+    if ("store",) not in values:
+        values.setdefault(("store", "data_dir"), _Given(_data_directory(environ), "default", "default"))
     _refuse_open_secrets(values)
     _expand_home(values, environ)
     _read_secret_files(values)
+    _take_password_out_of_address(values)
     settings = _validated(values)
     return Loaded(settings, {dotted(place): _origin(values, place) for place, _, _ in leaves(settings)})
 
@@ -236,11 +239,27 @@ def _read_secret_files(values: _Values) -> None:
         values[target] = replace(given, value=text)
 
 
+def _take_password_out_of_address(values: _Values) -> None:
+    """The environment may give Redis' password within its address; from here on they are two values."""
+    place: Place = ("store", "url")
+    given = values.get(place)
+    if given is None or given.origin != "env":
+        return
+    try:
+        url, password = without_password(str(given.value))
+    except ValueError as error:
+        raise SettingsError(f"{dotted(place)} ({given.where}): {error}") from None
+    values[place] = replace(given, value=url)
+    own: Place = ("store", "redis", "password")
+    if password and own not in values:
+        _lay(values, own, replace(given, value=password))
+
+
 def _validated(values: _Values) -> Settings:
     try:
         return Settings.model_validate(_tree(values))
     except ValidationError as error:
-        # `from None`: pydantic's own text repeats the values, secrets included.
+        # `from None`: pydantic's own text says the same again, and less plainly.
         raise SettingsError("\n".join(_said(each, values) for each in error.errors())) from None
 
 
@@ -290,10 +309,15 @@ def _said(error: ErrorDetails, values: _Values) -> str:
 def _shown(place: Place, value: object) -> str:
     if is_secret(field_at(place)):
         return " = **********"
-    if not isinstance(value, str | int | float):
-        return ""
-    masked = re.sub(r"//[^/\s]*@", "//**********@", str(value))
-    return f" = {masked[:100]!r}" if isinstance(value, str) else f" = {masked}"
+    if isinstance(value, str):
+        return f" = {_without_credentials(value)[:100]!r}"
+    return f" = {value}" if isinstance(value, int | float) else ""
+
+
+def _without_credentials(text: str) -> str:
+    """Of an address of Redis the scheme alone: where it is malformed, any part may be the password."""
+    hidden = ".*" if means_redis(text) else ".*(?=@)"
+    return re.sub(rf"^([a-z+-]+://)?{hidden}", r"\1**********", text, flags=re.DOTALL)
 
 
 def _source(values: _Values, place: Place) -> _Given | None:

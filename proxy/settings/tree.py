@@ -7,6 +7,7 @@ durations are seconds and sizes are bytes however they were written, and a secre
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from proxy.settings.redis_address import RedisAddress, means_redis
 from proxy.settings.units import DAY, HOUR, MINUTE, SECOND, Duration, GiB, KiB, MiB, Size
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2, token
@@ -46,14 +48,12 @@ def _address(value: str) -> str:
 
 
 def _store_url(value: str) -> str:
-    scheme, _, rest = value.partition("://")
-    if scheme in ("redis", "rediss"):
-        raise ValueError("names Redis, which is not in this version yet: leave it out for the embedded store")
-    if value in ("memory://", "off://"):
+    if means_redis(value):
+        RedisAddress.parse(value)
         return value
-    if scheme == "sqlite" and re.fullmatch(r"/[^?#]*[^/?#]", rest):
+    if value in ("memory://", "off://") or re.fullmatch(r"sqlite:///[^?#]*[^/?#]", value):
         return value
-    raise ValueError("should be sqlite:///absolute/path/cache.db, memory:// or off://")
+    raise ValueError("should be sqlite:///absolute/path/cache.db, memory://, off:// or redis://HOST:6379/0")
 
 
 def _semantic_mode(value: object) -> object:
@@ -91,7 +91,8 @@ Segment = Annotated[str, AfterValidator(_segment)]
 class Part(BaseModel):
     """What every branch of the tree is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Hidden: pydantic's own text of what is wrong repeats the values, and an address may hold a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Server(Part):
@@ -102,7 +103,8 @@ class Server(Part):
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     workers: int = Field(default=1, ge=1)
-    """Processes. 1: the embedded store belongs to one process, and several need a shared store (Redis)."""
+    """Processes. 1 in this version: the embedded store belongs to one process, and on Redis every replica is started
+    by itself."""
     max_body: Size = Field(default=32 * MiB, ge=1)
     """Largest request body, as sent and after decoding. 32MiB holds a long context with a few images."""
     max_decompression_ratio: int = Field(default=100, ge=1)
@@ -127,8 +129,9 @@ class Server(Part):
     readings: Size = 32 * MiB
     """Memory for what was read of recent request bodies, so that an equal body is not parsed again. 0 turns it off."""
     secret: Secret = Field(default=None, min_length=16)
-    """Keys the names of questions; 16 characters or more. Unset: made once and kept in the data directory. Set it where
-    several installations share a store."""
+    """Keys the names of questions; 16 characters or more. Unset: made once and kept in the data directory, or with
+    Redis made once and shared through it. Set it, the same for all replicas, to keep it out of Redis: then who can
+    write to Redis still cannot forge an answer."""
     secret_file: Path | None = None
     """File that holds `secret`."""
     flight_max_bytes: Size = Field(default=16 * MiB, ge=1)
@@ -138,6 +141,9 @@ class Server(Part):
     """An upstream call older than this is not joined by new callers."""
     flight_max_listeners: int = Field(default=10_000, ge=1)
     """Callers that may share one upstream call; the next one starts another."""
+    stream_keep_alive: Duration = Field(default=15 * SECOND, gt=0)
+    """How long a stream's caller who waits for somebody else's call hears nothing before it gets `: keep-alive`
+    comments, and its 200 with the first of them. 15s is below the idle limits of common load balancers."""
     unstorable_memory: Duration = Field(default=30 * SECOND, ge=0)
     """How long an answer that could not be kept stops equal questions from waiting for one another. 30s is long
     enough for a burst and short enough to notice a change."""
@@ -179,14 +185,78 @@ class Upstream(Part):
     """Certificates (PEM) to trust for this address. Unset: those the system trusts."""
 
 
+class Redis(Part):
+    """How Redis is used where `store.url` names it."""
+
+    username: str | None = Field(default=None, min_length=1)
+    """ACL user. Unset: that of the address, or else Redis' default user."""
+    password: Secret = Field(default=None, min_length=1)
+    """Password of that user. ASKONCE_STORE may also hold it in the address: redis://:PASSWORD@HOST:6379/0."""
+    password_file: Path | None = None
+    """File that holds `password`."""
+    ca_file: Path | None = None
+    """Certificates (PEM) to trust for a rediss:// address. Unset: those the system trusts."""
+    client_cert_file: Path | None = None
+    """Certificate (PEM) to show to a Redis that asks for one (mutual TLS). Only together with its key."""
+    client_key_file: Path | None = None
+    """Private key (PEM) of that certificate."""
+    sentinel_username: str | None = Field(default=None, min_length=1)
+    """ACL user of the Sentinels, which know none of Redis' users. Unset: their default user."""
+    sentinel_password: Secret = Field(default=None, min_length=1)
+    """Password for the Sentinels."""
+    sentinel_password_file: Path | None = None
+    """File that holds `sentinel_password`."""
+    prefix: str = Field(default="askonce", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """Start of every key, so that several installations can share a Redis. Replicas of one installation have the
+    same."""
+    connect_timeout: Duration = Field(default=0.25 * SECOND, gt=0)
+    """How long connecting may take, TLS and log-in included. 250ms: a Redis worth asking is near."""
+    command_timeout: Duration = Field(default=0.1 * SECOND, gt=0)
+    """How long a command may take; a look-up over it is a miss. 100ms is a hundred times what a near Redis needs, and
+    little beside a model's answer."""
+    connections: int = Field(default=4, ge=1)
+    """Connections of one process for commands; one more is used to listen. Commands share them, so 4 carry thousands
+    a second."""
+    breaker_failures: int = Field(default=3, ge=1)
+    """Failures in a row after which Redis is left alone. 3 forgives a hiccup and bounds how many requests wait for
+    nothing."""
+    retry: Duration = Field(default=0.5 * SECOND, gt=0)
+    """How often an unreachable Redis is tried again: by a task of its own, never by a request."""
+    poll: Duration = Field(default=0.25 * SECOND, gt=0, le=1 * SECOND)
+    """How often what other replicas deleted or replaced is fetched, up to 1s: so long an answer can outlive its
+    deletion in another replica's memory."""
+    max_silence: Duration = Field(default=30 * SECOND, ge=0)
+    """How long the memory tier goes on with what it has when Redis cannot be heard: what is deleted elsewhere meanwhile
+    would still be served. After it memory is emptied and fills anew. 30s outlasts a failover."""
+    coalesce: bool = True
+    """Equal questions on different replicas share one upstream call."""
+    lease_ttl: Duration = Field(default=3 * SECOND, ge=0.5 * SECOND)
+    """A replica that asks the upstream says so every third of this; if it dies, another takes over after this. 3s
+    forgives a lost message."""
+    lease_wait: Duration = Field(default=MINUTE, gt=0)
+    """How long a replica waits for another's answer to begin before it asks itself. 1m is patient with reasoning
+    models."""
+    write_backlog: Size = 64 * MiB
+    """What may wait to be written; over it answers are served and not kept. 64MiB holds thousands of usual answers."""
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        if (self.client_cert_file is None) != (self.client_key_file is None):
+            raise ValueError("client_cert_file and client_key_file belong together: set both or neither")
+        return self
+
+
 class Store(Part):
-    """Where answers are kept."""
+    """Where answers are kept: in a file of one process, or in a Redis that several replicas share."""
 
     url: Annotated[str, AfterValidator(_store_url)] | None = None
-    """sqlite:///absolute/path/cache.db, memory:// (gone at a stop) or off://. Unset: cache.db in the data directory."""
+    """sqlite:///absolute/path/cache.db, memory:// (gone at a stop), off://, or a Redis that replicas share:
+    redis://HOST:6379/0, redis+sentinel://HOST:26379,HOST:26379/SERVICE, redis+cluster://HOST:6379,HOST:6379; with
+    rediss for TLS. Unset: cache.db in the data directory."""
     data_dir: Path = Path("~/.local/share/askonce")
-    """Directory of the embedded store and of the installation's secret. Unset: askonce in $XDG_DATA_HOME, or else this
-    one: in the user's own files, so that a start from another folder finds the same answers."""
+    """Directory of the embedded store and of the installation's secret; not used with Redis. Unset: askonce in
+    $XDG_DATA_HOME, or else this one: in the user's own files, so that a start from another folder finds the same
+    answers."""
     memory: Size = 256 * MiB
     """Answers kept in the process, in front of the store. 256MiB holds tens of thousands of short ones. 0 turns
     it off."""
@@ -195,27 +265,38 @@ class Store(Part):
     max_entry: Size = Field(default=4 * MiB, ge=1 * KiB)
     """Largest answer kept. 4MiB is far over any text a model writes."""
     read_timeout: Duration = Field(default=0.25 * SECOND, gt=0)
-    """How long a look-up may take before it counts as a miss. 250ms is little beside a model's answer."""
+    """How long a look-up in the embedded store may take before it counts as a miss. 250ms is little beside a model's
+    answer. Redis has its own `command_timeout`."""
     write_timeout: Duration = Field(default=0.1 * SECOND, gt=0)
     """How long storing an answer may take before nothing waits for it any more. The caller has the answer by then."""
     compression_level: int = Field(default=3, ge=1, le=19)
     """zstd level of stored answers. 3 is fast; higher saves disk and costs processor time on each miss."""
+    redis: Redis = Redis()
+    """How Redis is used where `url` names it; with another store none of this matters."""
 
     @property
-    def kind(self) -> Literal["sqlite", "memory", "off"]:
+    def kind(self) -> Literal["sqlite", "memory", "off", "redis"]:
         """Which store `url` names; the embedded one when it names none."""
         match (self.url or "").partition("://")[0]:
             case "memory":
                 return "memory"
             case "off":
                 return "off"
-            case _:
+            case "" | "sqlite":
                 return "sqlite"
+            case _:
+                return "redis"
 
     @property
     def database(self) -> Path:
         """The SQLite store's file."""
         return Path(self.url.removeprefix("sqlite://")) if self.url else self.data_dir / "cache.db"
+
+    @property
+    def redis_address(self) -> RedisAddress:
+        """Where Redis is, with the user to log in as. Only for kind `redis`."""
+        address = RedisAddress.parse(self.url or "")
+        return replace(address, username=self.redis.username or address.username)
 
 
 class Semantic(Part):
@@ -336,11 +417,19 @@ class Settings(Part):
         if len(self.upstreams) != 1:
             raise ValueError(f"upstreams: {len(self.upstreams)} are configured and this version uses exactly one")
         if self.server.workers > 1:
-            raise ValueError(
-                f"server.workers = {self.server.workers}: the embedded store belongs to one process; several workers "
-                "need Redis as their store, which is not in this version yet: leave it at 1"
-            )
+            raise ValueError(f"server.workers = {self.server.workers}: {self._why_one_process()}")
         return self
+
+    def _why_one_process(self) -> str:
+        if self.store.kind == "redis":
+            return (
+                "one process is one replica in this version: leave it at 1 and start several replicas instead, each "
+                "on its own port"
+            )
+        return (
+            "the embedded store belongs to one process: leave it at 1. Several processes need Redis as their store "
+            "(store.url: redis://HOST:6379/0), each started by itself on its own port"
+        )
 
     def rule_for(self, model: str | None, path: str) -> Rule:
         """The first rule that fits, or one of defaults. `path` is the request's, without its query."""

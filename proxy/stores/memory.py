@@ -51,7 +51,7 @@ class MemoryStore:
     """
 
     def __init__(self, limit_bytes: int, clock: Callable[[], float] = time.time) -> None:
-        self.evictions: dict[str, int] = {"size": 0, "expired": 0, "purged": 0}
+        self.evictions: dict[str, int] = {"size": 0, "expired": 0, "purged": 0, "unsure": 0}
         """Entries that went without being asked to, by cause; deleting and replacing are no evictions."""
         self._limit = limit_bytes
         self._small_share = limit_bytes // 10
@@ -136,6 +136,11 @@ class MemoryStore:
             return
         self._generation = generation
         self.evictions["purged"] += len(self._slots)
+        self._start_empty()
+
+    def empty(self) -> None:
+        """Forget everything of the same generation: nobody can say any more what of it is still good."""
+        self.evictions["unsure"] += len(self._slots)
         self._start_empty()
 
     def report(self) -> StoreReport:

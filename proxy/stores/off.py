@@ -45,6 +45,9 @@ class OffStore:
         """Take over the generation of the tier behind."""
         self._generation = generation
 
+    def empty(self) -> None:
+        """There is nothing."""
+
     def report(self) -> StoreReport:
         """Off is not degraded."""
         return StoreReport(kind="off")

@@ -11,7 +11,7 @@ from proxy.errors import CacheFailure
 from proxy.stores.base import ExactStore
 from proxy.stores.memory import MemoryStore
 from proxy.stores.off import OffStore
-from proxy.types import Digest, Entry, StoreReport
+from proxy.types import Beat, Digest, Entry, StoreReport
 
 _STRIPES: Final = 256
 
@@ -94,6 +94,22 @@ class TieredStore:
         finally:
             self._follow_the_back()
 
+    # What happened elsewhere, where the back is shared with other processes.
+
+    async def heard(self, beat: Beat) -> None:
+        """What others deleted or replaced is gone from the front, and all of it where that is not known."""
+        self._follow_the_back()
+        if not beat.sure:
+            self.unsure()
+        for name in beat.changes:
+            with self._change(name):
+                await self.front.delete(name)
+
+    def unsure(self) -> None:
+        """Nobody knows what was changed elsewhere: nothing in front may be served, nothing on its way be kept there."""
+        self._changed = [count + 1 for count in self._changed]
+        self.front.empty()
+
     def report(self) -> StoreReport:
         """The back's, with the front's sizes beside it."""
         front, back = self.front.report(), self.back.report()
@@ -104,6 +120,8 @@ class TieredStore:
             entries_by_tier=front.entries_by_tier | back.entries_by_tier,
             evictions=front.evictions | back.evictions,
             errors=front.errors | back.errors,
+            breaker=back.breaker,
+            openings=back.openings,
         )
 
     async def close(self) -> None:

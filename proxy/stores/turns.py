@@ -6,6 +6,7 @@ Sixteen requests that arrive in one turn cost one thread hop (SQLite) or one rou
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Generic, TypeVar
@@ -21,16 +22,18 @@ class TurnGather(Generic[K, V]):
 
     fetch: takes the keys of a turn, each once, and gives a future of what was found (a task is one); a key that is
     not in the mapping is answered None. What it raises reaches every waiter of that batch.
+    at_most: batches in flight; while there are so many, what is asked waits and becomes one batch.
     """
 
-    def __init__(self, fetch: Callable[[list[K]], asyncio.Future[Mapping[K, V]]]) -> None:
+    def __init__(self, fetch: Callable[[list[K]], asyncio.Future[Mapping[K, V]]], at_most: int | None = None) -> None:
         self._fetch = fetch
         self._turn: _Asked[K, V] = {}
+        self._room = at_most if at_most is not None else sys.maxsize
 
     async def get(self, key: K) -> V | None:
         """The value of one key, fetched with whatever else this turn asks."""
         loop = asyncio.get_running_loop()
-        if not self._turn:
+        if not self._turn and self._room:
             loop.call_soon(self._send)
         # A future for each waiter, not one for the batch: cancelling a task cancels the future it waits on.
         waiter: asyncio.Future[V | None] = loop.create_future()
@@ -38,13 +41,21 @@ class TurnGather(Generic[K, V]):
         return await waiter
 
     def _send(self) -> None:
+        if not self._turn or not self._room:
+            return
         asked, self._turn = self._turn, {}
         try:
             batch = self._fetch(list(asked))
         except BaseException as failure:
             _fail(asked, failure)
             raise
+        self._room -= 1
         batch.add_done_callback(partial(_deliver, asked))
+        batch.add_done_callback(self._landed)
+
+    def _landed(self, _batch: asyncio.Future[Mapping[K, V]]) -> None:
+        self._room += 1
+        self._send()
 
 
 def _deliver(asked: _Asked[K, V], batch: asyncio.Future[Mapping[K, V]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -41,6 +41,8 @@ MAX_COMBINATIONS = 200
 """The same for a counter of reasons, kinds or operations, which are all tokens of our own."""
 
 OTHER = "other"
+
+BREAKER_STATES = ("closed", "open", "half_open")
 
 SAVING = frozenset({Outcome.HIT, Outcome.SEMANTIC, Outcome.STALE, Outcome.COLLAPSED})
 """Answered without an upstream call of their own."""
@@ -123,6 +125,11 @@ class Families:
         self.flight_followers = Count(
             "askonce_flight_followers",
             "Requests that joined another's upstream call.",
+        )
+        self.leases = Count(
+            "askonce_leases",
+            "Upstream calls that replicas could share: led, followed, took_over, waited_out, alone.",
+            ("outcome",),
         )
 
     def exported(self) -> Iterator[Metric]:
@@ -260,6 +267,11 @@ class Metrics:
         """Requests joined another's upstream call."""
         self._families.flight_followers.add((), number)
 
+    def leased(self, outcome: str) -> None:
+        """How replicas agreed on who asks. `led`: this one did; `followed`: another's call was passed on; `took_over`:
+        another's was lost before it began; `waited_out`: it took too long to begin; `alone`: nobody could be told."""
+        _count(self._families.leases, (outcome,))
+
     # -- showing -------------------------------------------------------------------------------------------------
 
     def text(self) -> bytes:
@@ -317,6 +329,19 @@ class _Gauges:
         yield _counter(
             "askonce_evictions", "Answers that went without being asked to.", ("tier", "cause"), report.evictions
         )
+        if report.breaker is not None:
+            yield _gauge(
+                "askonce_store_breaker",
+                "The state of a shared store's breaker: 1 for the one it is in.",
+                ("store", "state"),
+                {(report.kind, state): int(state == report.breaker) for state in BREAKER_STATES},
+            )
+            yield _counter(
+                "askonce_store_breaker_openings",
+                "How often a shared store's breaker opened.",
+                ("store",),
+                {(report.kind,): report.openings},
+            )
         yield _counter(
             "askonce_store_errors", "What failed in a store, by operation.", ("store", "operation"), report.errors
         )
@@ -350,9 +375,10 @@ def _count(count: Count, labels: tuple[str, ...]) -> None:
     count.add(labels)
 
 
-def _counter(
-    name: str, what: str, labels: tuple[str, str], values: Mapping[tuple[str, str], int]
-) -> CounterMetricFamily:
+Labels = TypeVar("Labels", bound=tuple[str, ...])
+
+
+def _counter(name: str, what: str, labels: tuple[str, ...], values: Mapping[Labels, int]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, what, labels=labels)
     for label_values, value in values.items():
         family.add_metric(label_values, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,16 +22,19 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-        """Start it. A failure is logged even if nobody awaits the task."""
+    def spawn(
+        self, coro: Coroutine[Any, Any, T], *, name: str, expected: type[BaseException] | None = None
+    ) -> asyncio.Task[T]:
+        """Start it. A failure is logged even if nobody awaits the task, unless it is of the expected kind."""
         task = asyncio.get_running_loop().create_task(coro, name=name)
         self._running.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(partial(self._done, expected))
         return task
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def _done(self, expected: type[BaseException] | None, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and (failure := task.exception()) is not None:
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None and not (expected is not None and isinstance(failure, expected)):
             logger.error("task %r failed", task.get_name(), exc_info=failure)
 
     async def drain(self, timeout_s: float) -> None:

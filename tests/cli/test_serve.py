@@ -57,7 +57,7 @@ def test_a_flag_wins_over_the_file(served, tmp_path):
     [
         (["--semantic", "on"], "not in this version yet"),
         (["--workers", "2"], "need Redis"),
-        (["--store", "redis://redis:6379/0"], "Redis, which is not in this version yet"),
+        (["--store", "redis://redis:6379/zero"], "number of a database"),
         (["--upstream", "models:8000"], "should be an http or https address"),
         (["--config", "none.yaml"], "cannot read none.yaml"),
         (["--log-level", "loud"], "telemetry.log_level = 'loud' (flag)"),

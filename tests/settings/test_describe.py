@@ -62,6 +62,13 @@ def test_the_schema_describes_names_and_has_no_secrets():
     assert "listen" in server["properties"]["host"]["description"]
     assert "secret" not in server["properties"]
     assert "api_key" not in made["$defs"]["Upstream"]["properties"]
+    assert not {"password", "sentinel_password"} & made["$defs"]["Redis"]["properties"].keys()
+
+
+def test_the_schema_takes_a_section_whose_names_are_all_switched_off():
+    made = schema()
+    sections = made["properties"]["store"], made["$defs"]["Store"]["properties"]["redis"]
+    assert all({"type": "null"} in section["anyOf"] for section in sections)
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "config/examples").glob("*.yaml")), ids=lambda path: path.name)

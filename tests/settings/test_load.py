@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from proxy.errors import SettingsError
-from proxy.settings import load
+from proxy.settings import leaves, load, plain
 
 SECRET = "sk-do-not-show-me"
 
@@ -166,8 +167,22 @@ def test_variables_of_service_links_are_not_meant_for_us():
         ("upstreams: [{base_url: ['http://a', 'http://b']}]", "has 2 addresses: this version sends to exactly one"),
         ("semantic: {mode: on}", "not in this version yet"),
         ("semantic: {mode: shadow}", "not in this version yet"),
-        ("store: {url: 'redis://redis:6379/0'}", "Redis, which is not in this version yet"),
-        ("server: {workers: 2}", "several workers need Redis"),
+        ("store: {url: 'valkey://r'}", "store.url = 'valkey://**********' ({file}): should be written redis://HOST"),
+        (
+            "store: {url: 'redis://r/x'}",
+            "store.url = 'redis://**********' ({file}): should have nothing but the number",
+        ),
+        (
+            "store: {url: '/y.db'}",
+            "store.url = '/y.db' ({file}): should be sqlite:///absolute/path/cache.db, memory://",
+        ),
+        ("store: {redis: {poll: 2s}}", "store.redis.poll = 2.0 ({file}): should be less than or equal to 1"),
+        ("store: {redis: {client_key_file: /k}}", "store.redis ({file}): client_cert_file and client_key_file belong"),
+        ("store: {password: 1}", "unknown setting store.password in {file}: did you mean store.redis.password?"),
+        ("store: 5", "store = 5 ({file}): should be a section"),
+        ("store: {redis: 5}", "store.redis = 5 ({file}): should be a section"),
+        ("server: {workers: 2}", "need Redis as their store (store.url: redis://HOST:6379/0)"),
+        ("server: {workers: 2}\nstore: {url: 'redis://r'}", "start several replicas instead"),
         ("a: [1", "line 1 is not valid YAML"),
         ("store:\n  memory: 1\n  memory: 2", "line 3 is not valid YAML: a name is given twice"),
         ("- 1", "should hold sections such as `server:`"),
@@ -193,17 +208,58 @@ def test_a_missing_file_is_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", [f"upstreams: [{{api_key: {SECRET}}}]", f"admin: {{token: {SECRET}}}", f"server: {{secret: {SECRET}}}"]
-)
+    "text",
+    [f"upstreams: [{{api_key: {SECRET}}}]", f"admin: {{token: {SECRET}}}", f"server: {{secret: {SECRET}}}",
+     f"store: {{redis: {{password: {SECRET}}}}}", f"store: {{redis: {{sentinel_password: {SECRET}}}}}",
+     f"store: {{url: 'redis://:{SECRET}@r'}}", f"store: {{url: 'rediss+sentinel://ann:{SECRET}@a,b/main'}}"],
+)  # fmt: skip
 def test_a_secret_in_the_file_is_refused_and_not_repeated(file, text):
     said = refusal(file(text))
-    assert "a secret does not belong there" in said
+    assert re.search("a (secret|password) does not belong there", said)
     assert "_file" in said
     assert SECRET not in said
 
 
 def test_a_secret_in_a_flag_is_refused():
     assert "ASKONCE_ADMIN_TOKEN" in refusal(flags={"admin.token": SECRET})
+    said = refusal(flags={"store.url": f"redis://ann:{SECRET}@r"})
+    assert said.startswith("store.url = 'redis://**********' (flag): a password does not belong there: set ")
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("variable", ["ASKONCE_STORE", "ASKONCE_STORE__URL"])
+@pytest.mark.parametrize(
+    ("given", "url", "password"),
+    [("redis://:p%40ss%2F@r:6379/0", "redis://r:6379/0", "p@ss/"),
+     ("rediss://ann:hunter2@r", "rediss://ann@r", "hunter2"),
+     ("redis+sentinel://:hunter2@a,b/main/1", "redis+sentinel://a,b/main/1", "hunter2")],
+)  # fmt: skip
+def test_the_environment_may_give_redis_password_in_the_address(variable, given, url, password):
+    loaded = load(None, {}, {variable: given})
+    store = loaded.settings.store
+    assert (store.url, store.redis.password.get_secret_value()) == (url, password)
+    assert loaded.origins["store.url"] == loaded.origins["store.redis.password"] == "env"
+    shown = [plain(field, value) for _, field, value in leaves(loaded.settings)]
+    assert password not in f"{loaded!r} {store.redis_address} {store.redis_address!r} {shown}"
+
+
+def test_a_user_without_a_password_stays_in_the_address():
+    store = load(None, {}, {"ASKONCE_STORE": "redis://ann@r"}).settings.store
+    assert (store.url, store.redis_address.username, store.redis.password) == ("redis://ann@r", "ann", None)
+
+
+@pytest.mark.parametrize("name", ["ASKONCE_STORE__REDIS__PASSWORD", "ASKONCE_STORE__REDIS__PASSWORD_FILE"])
+def test_a_password_set_by_itself_wins_over_that_of_the_address(tmp_path, name):
+    (tmp_path / "password").write_text("own")
+    environ = {"ASKONCE_STORE": f"redis://:{SECRET}@r", name: str(tmp_path / "password") if "FILE" in name else "own"}
+    store = load(None, {}, environ).settings.store
+    assert (store.url, store.redis.password.get_secret_value()) == ("redis://r", "own")
+
+
+def test_the_password_of_an_address_goes_nowhere_else():
+    environ = {"ASKONCE_STORE": f"redis://:{SECRET}@r"}
+    assert load(None, {"store.url": "redis://other"}, environ).settings.store.redis.password is None
+    assert load(None, {}, environ | {"ASKONCE_STORE__URL": "redis://other"}).settings.store.redis.password is None
 
 
 @pytest.mark.parametrize(
@@ -213,7 +269,27 @@ def test_a_secret_in_a_flag_is_refused():
         {"ASKONCE_UPSTREAMS": f'[{{"api_key": "{SECRET}", "name": "BAD"}}]'},
         {"ASKONCE_UPSTREAMS": f'[{{"api_key": "{SECRET}"'},
         {"ASKONCE_UPSTREAM": f"https://user:{SECRET}@models/v1"},
-        {"ASKONCE_STORE": f"redis://:{SECRET}@redis/0"},
+        {"ASKONCE_UPSTREAM": f"https://user:a/{SECRET}@models/v1"},
+        {"ASKONCE_STORE": f"redis://:{SECRET}@redis:port/0"},
+        {"ASKONCE_STORE": f"redis://:a/{SECRET}@redis/0"},
+        {"ASKONCE_STORE": f"redis://:a?{SECRET}@redis/0"},
+        {"ASKONCE_STORE": f"redis://:a#{SECRET}@redis/0"},
+        {"ASKONCE_STORE": f"redis://:{SECRET}%ff@redis/0"},
+        {"ASKONCE_STORE": f"redis://a@b:{SECRET}@redis/0"},
+        {"ASKONCE_STORE": f"redis://:{SECRET}@"},
+        {"ASKONCE_STORE": f"redis://:{SECRET}"},
+        {"ASKONCE_STORE": f"redis://user:{SECRET}/0"},
+        {"ASKONCE_STORE": f"redis://redis/0?password={SECRET}"},
+        {"ASKONCE_STORE": f"redis:{SECRET}@redis"},
+        {"ASKONCE_STORE": f"redis:/:{SECRET}"},
+        {"ASKONCE_STORE": f"'redis://:{SECRET}@redis'"},
+        {"ASKONCE_STORE": f"Redis://:{SECRET}@redis"},
+        {"ASKONCE_STORE": f"redis-cluster://:{SECRET}@redis"},
+        {"ASKONCE_STORE": f"valkey://:{SECRET}@redis"},
+        {"ASKONCE_STORE": f"rdis://:{SECRET}@redis\nx@y"},
+        {"ASKONCE_STORE": f"user:{SECRET}@redis:6379"},
+        {"ASKONCE_STORE": f"redis://:{SECRET}@redis", "ASKONCE_SERVER__WORKERS": "2"},
+        {"ASKONCE_STORE": f"redis://:{SECRET}@redis", "ASKONCE_STORE__REDIS__POLL": "x"},
         {"ASKONCE_SERVER__SECRET": SECRET[:9]},
     ],
 )
@@ -225,6 +301,8 @@ def test_no_refusal_repeats_a_secret(environ):
     ("name", "read"),
     [("ASKONCE_ADMIN__TOKEN_FILE", lambda settings: settings.admin.token),
      ("ASKONCE_SERVER__SECRET_FILE", lambda settings: settings.server.secret),
+     ("ASKONCE_STORE__REDIS__PASSWORD_FILE", lambda settings: settings.store.redis.password),
+     ("ASKONCE_STORE__REDIS__SENTINEL_PASSWORD_FILE", lambda settings: settings.store.redis.sentinel_password),
      ("ASKONCE_UPSTREAMS__0__API_KEY_FILE", lambda settings: settings.upstreams[0].api_key)],
 )  # fmt: skip
 def test_a_secret_is_read_from_its_file(tmp_path, name, read):

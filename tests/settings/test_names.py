@@ -29,7 +29,13 @@ def test_the_shortest_variable_is_named():
 
 def test_the_secrets_are_known_as_such():
     secrets = {place for place in settable() if is_secret(field_at(place))}
-    assert secrets == {("server", "secret"), ("upstreams", 0, "api_key"), ("admin", "token")}
+    assert secrets == {
+        ("server", "secret"),
+        ("upstreams", 0, "api_key"),
+        ("store", "redis", "password"),
+        ("store", "redis", "sentinel_password"),
+        ("admin", "token"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from proxy.settings import Rule, Settings, Store, Upstream
+from proxy.settings import Redis, RedisKind, Rule, Settings, Store, Upstream
 
 
 def test_settings_cannot_be_changed():
@@ -36,14 +36,18 @@ def test_an_epoch_may_be_a_number(epoch, text):
 
 
 @pytest.mark.parametrize(
-    ("url", "kind"), [(None, "sqlite"), ("sqlite:///x/y.db", "sqlite"), ("memory://", "memory"), ("off://", "off")]
-)
+    ("url", "kind"),
+    [(None, "sqlite"), ("sqlite:///x/y.db", "sqlite"), ("memory://", "memory"), ("off://", "off"),
+     ("redis://r", "redis"), ("rediss://r", "redis"), ("redis+sentinel://a,b/main", "redis"),
+     ("rediss+cluster://a,b", "redis")],
+)  # fmt: skip
 def test_a_store_address_names_a_kind(url, kind):
     assert Store(url=url).kind == kind
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite://y.db", "sqlite:///", "memory://x", "file:///y", "redis://h", "", "sqlite:///x?y=1"]
+    "url",
+    ["sqlite://y.db", "sqlite:///", "memory://x", "file:///y", "redis://h/x", "valkey://h", "", "sqlite:///x?y=1"],
 )
 def test_other_store_addresses_are_refused(url):
     with pytest.raises(ValidationError):
@@ -53,6 +57,62 @@ def test_other_store_addresses_are_refused(url):
 def test_the_database_is_the_named_file_or_in_the_data_directory():
     assert Store(url="sqlite:///x/y.db").database == Path("/x/y.db")
     assert Store(data_dir=Path("/data")).database == Path("/data/cache.db")
+
+
+@pytest.mark.parametrize(
+    ("url", "username", "meant"),
+    [("redis://r", None, None), ("redis://ann@r", None, "ann"), ("redis://ann@r", "bob", "bob"),
+     ("redis://r", "bob", "bob")],
+)  # fmt: skip
+def test_the_user_of_redis_is_the_one_set_or_that_of_the_address(url, username, meant):
+    address = Store(url=url, redis=Redis(username=username)).redis_address
+    assert (address.kind, address.hosts, address.username) == (RedisKind.SINGLE, (("r", 6379),), meant)
+
+
+def test_a_store_elsewhere_has_no_address_of_redis():
+    with pytest.raises(ValueError, match="should be written redis://"):
+        _ = Store().redis_address
+
+
+def test_redis_starts_with_values_that_work():
+    redis = Redis()
+    assert (redis.prefix, redis.connections, redis.breaker_failures, redis.coalesce) == ("askonce", 4, 3, True)
+    assert (redis.connect_timeout, redis.command_timeout, redis.retry) == (0.25, 0.1, 0.5)
+    assert (redis.poll, redis.max_silence, redis.lease_ttl, redis.lease_wait) == (0.25, 30, 3, 60)
+    assert redis.write_backlog == 64 * 2**20
+    assert Settings().server.stream_keep_alive == 15
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"prefix": ""}, {"prefix": "a:b"}, {"prefix": "a" * 65}, {"prefix": "a\n"}, {"poll": 0}, {"poll": "1001ms"},
+     {"retry": 0}, {"lease_ttl": "400ms"}, {"lease_wait": 0}, {"connections": 0}, {"breaker_failures": 0},
+     {"command_timeout": 0}, {"connect_timeout": 0}, {"username": ""}, {"password": ""}, {"host": "r"}],
+)  # fmt: skip
+def test_what_redis_cannot_work_with_is_refused(given):
+    with pytest.raises(ValidationError):
+        Redis.model_validate(given)
+
+
+@pytest.mark.parametrize("alone", ["client_cert_file", "client_key_file"])
+def test_a_client_certificate_and_its_key_belong_together(alone):
+    with pytest.raises(ValidationError, match="set both or neither"):
+        Redis.model_validate({alone: "/a.pem"})
+    assert Redis(client_cert_file=Path("/a.pem"), client_key_file=Path("/b.pem"))
+
+
+def test_redis_may_be_set_up_while_answers_are_kept_elsewhere():
+    assert Store(url="memory://", redis=Redis(prefix="chat")).kind == "memory"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [(None, "need Redis as their store .store.url: redis://"), ("memory://", "need Redis as their store"),
+     ("redis://r", "several replicas instead, each on its own port")],
+)  # fmt: skip
+def test_several_processes_are_refused_with_what_to_do_instead(url, said):
+    with pytest.raises(ValidationError, match=said):
+        Settings.model_validate({"server": {"workers": 2}, "store": {"url": url}})
 
 
 @pytest.mark.parametrize("segment", ["a/b", "..", ".", "", "a?b", "%2e"])
@@ -90,3 +150,10 @@ def test_vary_headers_are_compared_in_lower_case():
 
 def test_a_secret_is_not_in_the_representation():
     assert "sk-hidden" not in repr(Upstream(api_key="sk-hidden"))
+    assert "sk-hidden" not in repr(Redis(password="sk-hidden", sentinel_password="sk-hidden"))
+
+
+def test_a_refused_address_is_not_in_the_representation_either():
+    with pytest.raises(ValidationError) as refused:
+        Store(url="redis://:sk-hidden@r")
+    assert "sk-hidden" not in f"{refused.value} {refused.value!r}"

@@ -284,7 +284,7 @@ async def test_a_coding_nobody_asked_for_is_undone_as_it_comes(wire: Wire, upstr
 
 
 async def test_a_coding_the_client_asked_for_goes_through_untouched(wire: Wire, upstream: OpenAIHttp) -> None:
-    packed = gzip.compress(b"hello")
+    packed = gzip.compress(b"hello", mtime=0)
     wire.then(says(sized(packed, b"Content-Encoding: gzip")))
     reply = await upstream.send(ask("/files", (b"accept-encoding", b"gzip")))
     assert dict(reply.headers)[b"content-encoding"] == b"gzip"
@@ -295,7 +295,7 @@ async def test_a_coding_the_client_asked_for_goes_through_untouched(wire: Wire, 
     ("coding", "body"),
     [
         (b"gzip", gzip.compress(bytes(50_000_000))),
-        (b"gzip", gzip.compress(b"hello")[:-3]),
+        (b"gzip", gzip.compress(b"hello", mtime=0)[:-3]),
         (b"gzip", b"not gzip"),
         (b"compress", b"?"),
         (b"gzip, gzip, gzip", b"?"),

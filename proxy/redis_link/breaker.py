@@ -1,0 +1,64 @@
+"""When to leave a failing Redis alone, and when to try it again.
+
+    closed      everything is tried; so many failures in a row open it
+    open        nothing is tried, everything fails at once
+    half_open   one probe is under way: it closes the breaker, or opens it again
+
+Probes are sent by a task of their own (`Link.run(..., probe=True)`), never by a request: nobody pays for finding out.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """The value of `/readyz` and of the `state` label of `askonce_store_breaker`."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Breaker:
+    """Counts failures in a row. No I/O, no clock.
+
+    limit: so many failures in a row open it.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.state = State.OPEN
+        """Open until the first probe went well: nothing waits for a Redis that nobody has heard of yet."""
+        self.openings = 0
+        """How often it opened since it was first closed."""
+        self.why = "not connected yet"
+        """What the last failure was, for the operator."""
+        self._limit = limit
+        self._failures = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether requests may try."""
+        return self.state is State.CLOSED
+
+    def probing(self) -> None:
+        """A probe is sent."""
+        if self.state is State.OPEN:
+            self.state = State.HALF_OPEN
+
+    def succeeded(self, *, probe: bool = False) -> None:
+        """Redis answered. Only a probe closes an open breaker: what was sent before it opened may come in late."""
+        if self.state is State.CLOSED:
+            self._failures = 0
+        elif probe:
+            self.state, self._failures, self.why = State.CLOSED, 0, ""
+
+    def failed(self, why: str) -> None:
+        """Redis did not answer, or not in time."""
+        self.why = why
+        self._failures += 1
+        if self.state is State.HALF_OPEN:
+            self.state = State.OPEN
+        elif self.state is State.CLOSED and self._failures >= self._limit:
+            self.state = State.OPEN
+            self.openings += 1

@@ -1,0 +1,252 @@
+"""Commands out, replies in: redis-py's connections, used at the level that lets a whole batch be one write.
+
+The one thing this file must never get wrong: a reply belongs to the command it answers. A connection whose batch did
+not come to its end (cancelled, timed out, broken) still has replies on their way; it is closed, never used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from redis.asyncio import RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from proxy.redis_link.deadline import Deadline
+from proxy.redis_link.script import Command
+from proxy.settings.redis_address import RedisAddress, RedisKind
+
+Reply = Any
+"""What redis-py makes of a reply: bytes, int, None, a list of replies, or a ResponseError (not raised)."""
+
+CLUSTER_AT_ONCE = 32
+"""Commands that are under way in a Cluster at once: each takes a connection of its own there."""
+
+SCANNED_AT_ONCE = 1000
+"""Keys looked at by one SCAN: a fraction of a millisecond of Redis' time."""
+
+START = b"0"
+"""The cursor a scan begins and ends with."""
+
+
+class Client(Protocol):
+    """Runs batches."""
+
+    async def run(self, commands: Sequence[Command], limit_s: float) -> list[Reply]:
+        """Replies in the order of the commands, error replies among them as values.
+
+        Raises TimeoutError, OSError and redis-py's `RedisError` kinds where there were no replies.
+        """
+
+    def scan(self, pattern: str, limit_s: float) -> AsyncIterator[list[bytes]]:
+        """Keys of every node that match, some at a time (SCAN: each at least once). Raises as `run`."""
+
+    async def close(self) -> None:
+        """Let go of every connection. More than one call is harmless."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to get in. Seconds; files are PEM."""
+
+    address: RedisAddress
+    connect_timeout_s: float
+    username: str | None = None
+    password: str | None = None
+    sentinel_username: str | None = None
+    sentinel_password: str | None = None
+    ca_file: Path | None = None
+    client_cert_file: Path | None = None
+    client_key_file: Path | None = None
+
+    def common(self) -> dict[str, Any]:
+        """What every kind of connection is given. Limits of time are ours, for a whole batch."""
+        given: dict[str, Any] = {
+            "username": self.username or self.address.username,
+            "password": self.password,
+            "protocol": 2,
+            "socket_timeout": None,
+            "socket_connect_timeout": self.connect_timeout_s,
+            "socket_keepalive": True,
+        }
+        return given | (self.tls() if self.address.tls else {})
+
+    def tls(self) -> dict[str, Any]:
+        """Certificates are always checked."""
+        return {
+            "ssl_ca_certs": str(self.ca_file) if self.ca_file else ssl.get_default_verify_paths().cafile,
+            "ssl_certfile": str(self.client_cert_file) if self.client_cert_file else None,
+            "ssl_keyfile": str(self.client_key_file) if self.client_key_file else None,
+        }
+
+
+def connect(access: Access) -> Client:
+    """The client for an address. Connects when it is first used."""
+    match access.address.kind:
+        case RedisKind.SINGLE:
+            return NodeClient(_pool(access), access.connect_timeout_s)
+        case RedisKind.SENTINEL:
+            return NodeClient(_sentinel_pool(access), access.connect_timeout_s)
+        case RedisKind.CLUSTER:
+            return ClusterClient(access)
+
+
+class NodeClient:
+    """One server, or the one that Sentinel names. A batch is one write and one row of replies."""
+
+    def __init__(self, pool: ConnectionPool, connect_timeout_s: float) -> None:
+        self._pool = pool
+        self._connect_timeout_s = connect_timeout_s
+        self._idle: list[AbstractConnection] = []
+
+    async def run(self, commands: Sequence[Command], limit_s: float) -> list[Reply]:
+        """As `Client.run`. A connection that was closed while it was idle is noticed by using it: then once more on a
+        new one, as no command of ours does harm when it is done twice."""
+        if self._idle:
+            try:
+                return await self._run_on(self._idle.pop(), commands, limit_s)
+            except (RedisConnectionError, OSError) as broken:
+                if isinstance(broken, TimeoutError):
+                    raise
+                await self._close_idle()  # they are of the same age
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        return await self._run_on(connection, commands, limit_s)
+
+    async def _run_on(self, connection: AbstractConnection, commands: Sequence[Command], limit_s: float) -> list[Reply]:
+        try:
+            if not connection.is_connected:
+                async with Deadline(self._connect_timeout_s):
+                    await connection.connect()  # type: ignore[no-untyped-call]
+            async with Deadline(limit_s):
+                replies = await _talk(connection, commands)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        self._idle.append(connection)
+        return replies
+
+    async def scan(self, pattern: str, limit_s: float) -> AsyncIterator[list[bytes]]:
+        """As `Client.scan`."""
+        cursor = START
+        while True:
+            [reply] = await self.run([("SCAN", cursor, "MATCH", pattern, "COUNT", SCANNED_AT_ONCE)], limit_s)
+            if isinstance(reply, ResponseError):
+                raise reply
+            cursor, keys = reply
+            yield keys
+            if cursor == START:
+                return
+
+    async def close(self) -> None:
+        """As `Client.close`."""
+        await self._close_idle()
+
+    async def _close_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.disconnect(nowait=True)
+
+
+async def _talk(connection: AbstractConnection, commands: Sequence[Command]) -> list[Reply]:
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    replies: list[Reply] = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response())
+        except ResponseError as refusal:
+            replies.append(refusal)
+    return replies
+
+
+class ClusterClient:
+    """A Cluster: every command goes to the node that has its key, and follows redirections (redis-py does both)."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._cluster: RedisCluster | None = None
+        self._room = asyncio.Semaphore(CLUSTER_AT_ONCE)
+
+    async def run(self, commands: Sequence[Command], limit_s: float) -> list[Reply]:
+        """As `Client.run`. Commands on one key run in their order, those on different keys side by side."""
+        if self._cluster is None:
+            self._cluster = self._made()
+        first_time = self._cluster.get_default_node() is None
+        async with Deadline(limit_s + (self._access.connect_timeout_s if first_time else 0.0)):
+            replies: list[Reply] = [None] * len(commands)
+            by_key: dict[object, list[int]] = {}
+            for at, command in enumerate(commands):
+                by_key.setdefault(_key(command), []).append(at)
+            await asyncio.gather(*(self._in_order(self._cluster, commands, some, replies) for some in by_key.values()))
+            return replies
+
+    async def _in_order(
+        self, cluster: RedisCluster, commands: Sequence[Command], which: list[int], replies: list[Reply]
+    ) -> None:
+        for at in which:
+            replies[at] = await self._one(cluster, commands[at])
+
+    async def scan(self, pattern: str, limit_s: float) -> AsyncIterator[list[bytes]]:
+        """As `Client.scan`, of one node after the other."""
+        if self._cluster is None:
+            self._cluster = self._made()
+        async with Deadline(limit_s + self._access.connect_timeout_s):
+            await self._cluster.initialize()
+        for node in self._cluster.get_primaries():
+            cursor = None
+            while cursor != 0:
+                asked = ("SCAN", cursor or 0, "MATCH", pattern, "COUNT", SCANNED_AT_ONCE)
+                async with Deadline(limit_s):
+                    cursor, keys = await self._cluster.execute_command(*asked, target_nodes=node)
+                yield keys
+
+    async def _one(self, cluster: RedisCluster, command: Command) -> Reply:
+        async with self._room:
+            try:
+                return await cluster.execute_command(*command)
+            except ResponseError as refusal:
+                return refusal
+
+    def _made(self) -> RedisCluster:
+        given = self._access.common() | ({"ssl": True} if self._access.address.tls else {})
+        nodes = [ClusterNode(host, port) for host, port in self._access.address.hosts]
+        cluster = RedisCluster(startup_nodes=nodes, max_connections=4 * CLUSTER_AT_ONCE, **given)
+        # Replies as Redis sends them, as from a single server.
+        for command in ("XREAD", "HGETALL", "XINFO STREAM"):
+            cluster.response_callbacks.pop(command, None)
+        return cluster
+
+    async def close(self) -> None:
+        """As `Client.close`."""
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            await cluster.aclose()
+
+
+def _key(command: Command) -> object:
+    """The first key of a command of ours."""
+    return command[3] if command[0] in ("EVALSHA", "EVAL") else command[1] if len(command) > 1 else None
+
+
+def _pool(access: Access) -> ConnectionPool:
+    [(host, port)] = access.address.hosts
+    kind = SSLConnection if access.address.tls else Connection
+    return ConnectionPool(connection_class=kind, host=host, port=port, db=access.address.database, **access.common())
+
+
+def _sentinel_pool(access: Access) -> ConnectionPool:
+    timeouts = {"socket_timeout": access.connect_timeout_s, "socket_connect_timeout": access.connect_timeout_s}
+    login = {"username": access.sentinel_username, "password": access.sentinel_password}
+    tls = {"ssl": True, **access.tls()} if access.address.tls else {}
+    sentinel = Sentinel(access.address.hosts, sentinel_kwargs=timeouts | login | tls)  # type: ignore[no-untyped-call]
+    kind = SentinelManagedSSLConnection if access.address.tls else SentinelManagedConnection
+    return SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        access.address.service, sentinel, connection_class=kind, db=access.address.database, **access.common()
+    )
