@@ -37,7 +37,7 @@ from proxy.edge.paths import Paths
 from proxy.edge.reception import Reception
 from proxy.endpoints.base import Endpoint
 from proxy.endpoints.chat_completions import ChatCompletions
-from proxy.errors import UpstreamError
+from proxy.errors import CacheFailure, UpstreamError
 from proxy.fingerprint import Namer
 from proxy.flights import Bounds, Flights
 from proxy.leases.base import Leases
@@ -54,6 +54,7 @@ from proxy.policies.server_state import server_state
 from proxy.redis_link.client import Access as RedisAccess
 from proxy.redis_link.client import connect
 from proxy.redis_link.link import Link
+from proxy.redis_link.survey import survey
 from proxy.redis_link.writes import Writes
 from proxy.secret import installation_secret
 from proxy.settings import Settings
@@ -264,6 +265,8 @@ class Probe:
     part: str
     ok: bool
     detail: str
+    warns: bool = False
+    """It works, and something should be changed."""
 
 
 async def probe(settings: Settings) -> AsyncIterator[Probe]:
@@ -273,6 +276,9 @@ async def probe(settings: Settings) -> AsyncIterator[Probe]:
     try:
         report = application.store.report()
         yield Probe("store", report.degraded is None, report.degraded or _described_store(settings))
+        if settings.store.kind == "redis" and report.degraded is None:
+            async for said in _probe_redis(settings):
+                yield said
     finally:
         await application.store.close()
     upstream = _upstream(settings)
@@ -281,6 +287,23 @@ async def probe(settings: Settings) -> AsyncIterator[Probe]:
         yield await _probe_upstream(upstream, settings)
     finally:
         await upstream.close()
+
+
+async def _probe_redis(settings: Settings) -> AsyncIterator[Probe]:
+    link = _link(settings)
+    try:
+        await link.run([("ECHO", "askonce")], probe=True)
+        found = await survey(link, settings.store.redis_address.database)
+    except CacheFailure as failure:
+        yield Probe("redis", ok=False, detail=failure.message)
+    else:
+        yield Probe("redis", ok=True, detail=found.summary)
+        for failure_said in found.failures():
+            yield Probe("redis", ok=False, detail=failure_said)
+        for warning in found.warnings():
+            yield Probe("redis", ok=True, detail=warning, warns=True)
+    finally:
+        await link.close()
 
 
 async def _probe_upstream(upstream: Upstream, settings: Settings) -> Probe:
@@ -463,6 +486,7 @@ def _path_settings(settings: Settings) -> PathSettings:
         max_entry=settings.store.max_entry,
         write_timeout_s=settings.store.write_timeout,
         terminator_timeout_s=TERMINATOR_S,
+        stream_keep_alive_s=settings.server.stream_keep_alive,
         stream_usage=settings.upstreams[0].stream_usage,
         # Two upstreams may be called alike, one after the other: an answer belongs to the address it came from.
         upstream_epoch=f"{settings.upstreams[0].base_url} {settings.upstreams[0].epoch}",
@@ -473,7 +497,10 @@ def _path_settings(settings: Settings) -> PathSettings:
 def _edge_settings(settings: Settings, endpoints: Mapping[bytes, Endpoint]) -> EdgeSettings:
     limits = Limits(settings.server.max_body, settings.server.max_decompression_ratio)
     return EdgeSettings(
-        limits, Paths(settings.server.allow_paths, endpoints), settings.upstreams[0].api_key is not None
+        limits,
+        Paths(settings.server.allow_paths, endpoints),
+        own_credential=settings.upstreams[0].api_key is not None,
+        stream_keep_alive_s=settings.server.stream_keep_alive,
     )
 
 

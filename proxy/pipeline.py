@@ -102,6 +102,9 @@ class Case:
     rule: Rule
 
 
+Later = Callable[[], Awaitable["Answer"]]
+
+
 @dataclass(slots=True)
 class Answer:
     """What the edge sends: a stored `entry`, or an upstream's answer as it comes, on a `seat` or as a `reply`."""
@@ -118,6 +121,9 @@ class Answer:
     """A seat whose answer is all there already: no need to send it piece by piece."""
     quiet: bool = False
     """The stream's usage was asked for by us, not by this caller: send it without."""
+    later: Later | None = None
+    """A stream's caller waits for somebody else's call, and has waited as long as a silent connection may: say that it
+    is a stream, keep it open, and await this for the answer itself."""
 
     @property
     def status(self) -> int:
@@ -147,6 +153,8 @@ class PathSettings:
     write_timeout_s: float
     terminator_timeout_s: float
     """How long after a stream's end marker the HTTP message may take to end."""
+    stream_keep_alive_s: float
+    """How long a stream's caller who waits for somebody else's call hears nothing."""
     stream_usage: bool
     """Ask the upstream for usage on every stream that may be stored."""
     upstream_epoch: str
@@ -338,14 +346,20 @@ class Pipeline:
 
     async def _forward(self, case: Case, request: Request, found: Found | None) -> Answer:
         """Ask the upstream; where it fails, a stale answer may stand in."""
-        forward = _why_forward(case, found)
+        ask = self._board if case.verdict.write else self._relay
+        return await self._or_stale(case, found, partial(ask, case, request, _why_forward(case, found)))
+
+    async def _or_stale(self, case: Case, found: Found | None, ask: Later) -> Answer:
         try:
-            answer = await (self._board if case.verdict.write else self._relay)(case, request, forward)
+            answer = await ask()
         except UpstreamError:
             stand_in = self._stand_in(case, found)
             if stand_in is None:
                 raise
             return stand_in
+        if answer.later is not None:
+            answer.later = partial(self._or_stale, case, found, answer.later)
+            return answer
         stand_in = self._stand_in(case, found) if answer.status in STALE_ON else None
         if stand_in is None:
             return answer
@@ -398,8 +412,15 @@ class Pipeline:
             return self._namer.slot(case.name, 0)
         return case.name
 
-    async def _take_seat(self, case: Case, request: Request, seat: Seat, forward: str) -> Answer:
-        await seat.departed()
+    async def _take_seat(
+        self, case: Case, request: Request, seat: Seat, forward: str, *, patient: bool = False
+    ) -> Answer:
+        if patient:
+            await seat.departed()
+        elif not await self._departed(case, seat):
+            status = CacheStatus(fwd=forward, collapsed=True)
+            later = partial(self._take_seat, case, request, seat, forward, patient=True)
+            return Answer(Outcome.COLLAPSED, status, case, seat=seat, later=later)
         outcome = Outcome.COLLAPSED if seat.shared else Outcome.MISS
         collapsed = True if seat.shared else None
         if not seat.status or (seat.status == OK and seat.streaming != case.stream):
@@ -412,6 +433,21 @@ class Pipeline:
         reason = landing.reason if landing is not None else "too_large"
         status = CacheStatus(fwd=forward, fwd_status=seat.status, stored=stored or None, collapsed=collapsed)
         return Answer(outcome, status, case, seat=seat, reason=reason, whole=landing is not None)
+
+    async def _departed(self, case: Case, seat: Seat) -> bool:
+        """Until the head is known. False: not yet, and who waits is a stream's caller in somebody else's call, who
+        would take much more silence for a broken connection. One with a call of its own waits for its real head."""
+        while case.stream:
+            try:
+                async with asyncio.timeout(self._settings.stream_keep_alive_s):
+                    await seat.departed()
+            except TimeoutError:
+                if seat.shared:
+                    return False
+            else:
+                return True
+        await seat.departed()
+        return True
 
     def _quiet(self, case: Case) -> bool:
         return self._settings.stream_usage and not case.include_usage

@@ -17,13 +17,13 @@ EXAMPLE = example("askonce check --config askonce.yaml")
 def check(config: ConfigFile = None) -> None:
     """Try the settings, the store and each upstream.
 
-    One line for each part, with what to do where it fails. Exit code 1 if any part fails, 2 if the settings cannot
-    be used.
+    One line for each part, with what to do where it fails or could be better (warn). Exit code 1 if any part fails, 2
+    if the settings cannot be used.
     """
     import asyncio
 
     loaded = load_or_exit(config, {})
-    _say(True, "settings", f"from {config}" if config else "valid")
+    _say("ok", "settings", f"from {config}" if config else "valid")
     if not asyncio.run(_probed(loaded.settings)):
         raise typer.Exit(1)
 
@@ -34,10 +34,10 @@ async def _probed(settings: Settings) -> bool:
 
     well = True
     async for probe in app.probe(settings):
-        _say(probe.ok, probe.part, probe.detail)
+        _say("warn" if probe.warns else "ok" if probe.ok else "FAIL", probe.part, probe.detail)
         well = well and probe.ok
     return well
 
 
-def _say(ok: bool, part: str, detail: str) -> None:
-    typer.echo(f"{'ok' if ok else 'FAIL':<5}{part:<20}{detail}".rstrip())
+def _say(word: str, part: str, detail: str) -> None:
+    typer.echo(f"{word:<5}{part:<20}{detail}".rstrip())

@@ -23,11 +23,16 @@ def serve(
         str | None, typer.Option(metavar="URL", help="Send questions there.  [https://api.openai.com/v1]")
     ] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="URL", help="sqlite:///PATH, memory:// or off://.  [embedded SQLite]")
+        str | None,
+        typer.Option(
+            metavar="URL", help="sqlite:///PATH, redis://HOST:6379/0, memory:// or off://.  [embedded SQLite]"
+        ),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the embedded store here.")] = None,
     semantic: Annotated[str | None, typer.Option(metavar="MODE", help="Only off in this version.  [off]")] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes; 1 on the embedded store.  [1]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Processes; only 1 in this version: with Redis start several.  [1]")
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.  [info]")
     ] = None,

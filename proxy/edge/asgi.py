@@ -18,6 +18,7 @@ from proxy.edge.paths import Paths
 from proxy.edge.reception import Reception
 from proxy.edge.replies import (
     BY_CALLER,
+    EVENTS,
     JSON,
     PRIVATE,
     answer_fields,
@@ -25,11 +26,13 @@ from proxy.edge.replies import (
     error_body,
     error_event,
     hit_on_wire,
+    refusal_event,
     sendable,
 )
+from proxy.edge.waiting import kept_alive
 from proxy.endpoints.base import Endpoint
 from proxy.errors import AskOnceError, NotImplementedHere, Overloaded
-from proxy.pipeline import OK, Answer, Pipeline, is_event_stream
+from proxy.pipeline import OK, Answer, Later, Pipeline, is_event_stream
 from proxy.telemetry.ids import Ids
 from proxy.telemetry.tasks import Tasks
 from proxy.types import CacheStatus, Call, Entry, Outcome, Reply
@@ -50,6 +53,7 @@ class EdgeSettings:
     limits: Limits
     paths: Paths
     own_credential: bool
+    stream_keep_alive_s: float
 
 
 class Edge:
@@ -135,10 +139,12 @@ class Edge:
         async with exchange.watching(self._tasks):
             answer = await self._pipeline.answer(case, request, found)
             try:
-                await self._deliver(exchange, answer)
+                if answer.later is None:
+                    await self._deliver(exchange, answer)
+                    return answer.outcome
+                return await self._deliver_later(exchange, answer, answer.later)
             finally:
                 await answer.aclose()
-        return answer.outcome
 
     def _at_once(self, exchange: Exchange, answer: Answer, entry: Entry) -> bool:
         """A hit in one write, noted in one go."""
@@ -163,6 +169,24 @@ class Edge:
             return
         body = entry_body(answer.entry, answer.case, self._ids.next(), now)
         await exchange.respond(OK, fields, body, events=answer.case.stream)
+
+    async def _deliver_later(self, exchange: Exchange, early: Answer, later: Later) -> Outcome:
+        """A stream that is begun before its answer is: comments until that comes, then what is to be said of it."""
+        fields = (*EVENTS, *answer_fields(early, exchange.request_id, self._clock()))
+        await exchange.start(OK, fields, events=True)
+        answer = await kept_alive(exchange, later, self._settings.stream_keep_alive_s, self._tasks)
+        try:
+            self._observer.answered(exchange.record, answer, self._clock())
+            if answer.entry is not None:
+                await exchange.end(entry_body(answer.entry, answer.case, self._ids.next(), self._clock()))
+            elif answer.status == OK and is_event_stream(answer.headers):
+                await self._stream(exchange, _chunks(answer))
+            else:
+                body = b"".join([chunk async for chunk in _chunks(answer)])
+                await exchange.end(refusal_event(answer.status, body))
+        finally:
+            await answer.aclose()
+        return answer.outcome
 
     async def _stream(self, exchange: Exchange, chunks: AsyncIterable[bytes]) -> None:
         """Bytes as they come. What breaks after the head was sent is told by `_refuse`."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import orjson
 
 from proxy.edge.cache_status import render
-from proxy.errors import AskOnceError, UpstreamInterrupted
+from proxy.errors import AskOnceError, UpstreamError, UpstreamInterrupted
 from proxy.pipeline import Answer, Case
 from proxy.types import Entry, Outcome, Pairs
 
@@ -170,3 +170,15 @@ def error_event(error: AskOnceError) -> bytes:
     """The same, as the event that ends a broken stream: OpenAI's SDKs raise on it, and take silence for success."""
     code = "stream_interrupted" if isinstance(error, UpstreamInterrupted) else None
     return b"data: " + error_body(error, code) + b"\n\n"
+
+
+def refusal_event(status: int, body: bytes) -> bytes:
+    """What an upstream answered in place of a stream, for a caller whose stream has begun already: its own error where
+    that is what it sent."""
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        said = None
+    if isinstance(said, dict) and "error" in said:
+        return b"data: " + orjson.dumps(said) + b"\n\n"
+    return error_event(UpstreamError(f"the upstream answered {status} and no stream"))
