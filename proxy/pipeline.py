@@ -650,9 +650,10 @@ class Pipeline:
             model=folded.model or case.model,
             form=folded.form,
             body=folded.body,
-            finished_at=now,
-            fresh_s=life.fresh_s,
-            kept_s=life.kept_s,
+            # To the millisecond: more digits would tell nobody anything, and they do not compress.
+            finished_at=round(now, 3),
+            fresh_s=round(life.fresh_s, 3),
+            kept_s=round(life.kept_s, 3),
             generation=asked.generation,
             id_prefix=folded.id_prefix,
             echoes=folded.echoes,
@@ -661,7 +662,7 @@ class Pipeline:
             cost_usd=self._prices.cost(folded.model or case.model, folded.usage),
             upstream=self._upstream.name,
             upstream_request_id=_header(reply.headers, b"x-upstream-request-id"),
-            upstream_s=now - asked.at,
+            upstream_s=round(now - asked.at, 3),
             tags=case.directives.tags,
         )
 
