@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import logging
 import random as random_module
-import secrets
 import signal
 import sys
 import time
@@ -22,7 +21,6 @@ from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
 from proxy.admin.access import Access
@@ -40,10 +38,7 @@ from proxy.endpoints.chat_completions import ChatCompletions
 from proxy.errors import CacheFailure, UpstreamError
 from proxy.fingerprint import Namer
 from proxy.flights import Bounds, Flights
-from proxy.leases.base import Leases
-from proxy.leases.messages import Seal
 from proxy.leases.off import NoLeases
-from proxy.leases.redis import RedisLeases
 from proxy.pipeline import ALWAYS_VARY, PathSettings, Pipeline
 from proxy.policies.base import Policy
 from proxy.policies.live_data import hosted_tools, live_data, upstream_cache
@@ -51,19 +46,13 @@ from proxy.policies.modality import modality
 from proxy.policies.opt_out import opt_out
 from proxy.policies.sampling import sampling
 from proxy.policies.server_state import server_state
-from proxy.redis_link.client import Access as RedisAccess
-from proxy.redis_link.client import connect
-from proxy.redis_link.link import Link
 from proxy.redis_link.survey import survey
-from proxy.redis_link.writes import Writes
+from proxy.replicas import SharedBoard, SharedSecret, front, link_to, revealed, share
 from proxy.secret import installation_secret
 from proxy.settings import Settings
 from proxy.stores.base import ExactStore
 from proxy.stores.frame import FrameCodec
-from proxy.stores.memory import MemoryStore
 from proxy.stores.off import OffStore
-from proxy.stores.redis import RedisStore
-from proxy.stores.redis_pulse import Pulse
 from proxy.stores.sqlite import SqliteStore
 from proxy.stores.tiered import TieredStore
 from proxy.telemetry import logs
@@ -76,7 +65,7 @@ from proxy.telemetry.tasks import Tasks
 from proxy.tenancy.base import Tenancy
 from proxy.tenancy.credential import CredentialTenancy
 from proxy.tenancy.single import SingleTenancy
-from proxy.types import Beat, Call
+from proxy.types import Call
 from proxy.upstream.base import Upstream
 from proxy.upstream.openai_http import OpenAIHttp
 
@@ -122,13 +111,13 @@ def build(
     server = settings.server
     # With Redis and none configured this one is for as long as Redis has not told which one all replicas use.
     secret = installation_secret(
-        _revealed(server.secret), settings.store.data_dir if settings.store.kind == "sqlite" else None
+        revealed(server.secret), settings.store.data_dir if settings.store.kind == "sqlite" else None
     )
     namer = Namer(secret)
     tasks = Tasks()
     ids = Ids()
     codec = FrameCodec(secret, level=settings.store.compression_level, max_body=settings.store.max_entry)
-    shared = _shared(settings, secret, codec, clock) if settings.store.kind == "redis" else None
+    shared = share(settings, secret, codec, clock) if settings.store.kind == "redis" else None
     store = shared.store if shared else _store(settings, codec, clock)
     leases = shared.leases if shared else NoLeases()
     upstream = _upstream(settings)
@@ -185,8 +174,8 @@ def build(
     )
     if shared is not None:
         # First of all that hear of it: what is named and tagged from now on is what all replicas can read.
-        shared.redis.heard.insert(0, _Secret(secret, namer, codec, shared.seal, reception).heard)
-        shared.redis.heard.append(_Board(flights).heard)
+        shared.redis.heard.insert(0, SharedSecret(secret, namer, codec, shared.seal, reception).heard)
+        shared.redis.heard.append(SharedBoard(flights).heard)
 
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
@@ -215,7 +204,7 @@ def build(
     )
     application.edge, application.lane, application.pipeline = edge, lane, pipeline
     application.metrics, application.store, application.flights = metrics, store, flights
-    application.include_router(routes(operations, metrics, Access(_revealed(settings.admin.token))))
+    application.include_router(routes(operations, metrics, Access(revealed(settings.admin.token))))
     add_error_handlers(application)
     return application
 
@@ -290,7 +279,7 @@ async def probe(settings: Settings) -> AsyncIterator[Probe]:
 
 
 async def _probe_redis(settings: Settings) -> AsyncIterator[Probe]:
-    link = _link(settings)
+    link = link_to(settings)
     try:
         await link.run([("ECHO", "askonce")], probe=True)
         found = await survey(link, settings.store.redis_address.database)
@@ -326,124 +315,17 @@ async def _probe_upstream(upstream: Upstream, settings: Settings) -> Probe:
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _front(settings: Settings, clock: Callable[[], float]) -> MemoryStore | OffStore:
-    return MemoryStore(settings.store.memory, clock=clock) if settings.store.memory else OffStore()
-
-
 def _store(settings: Settings, codec: FrameCodec, clock: Callable[[], float]) -> ExactStore:
     store = settings.store
     if store.kind == "off":
         return OffStore()
-    front = _front(settings, clock)
+    memory = front(settings, clock)
     if store.kind == "memory":
-        return front
+        return memory
     sqlite = SqliteStore(
         store.database, codec, max_bytes=store.max_bytes, read_timeout_s=store.read_timeout, clock=clock
     )
-    return TieredStore(front, sqlite)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """What this process shares with other replicas through Redis."""
-
-    redis: RedisStore
-    store: TieredStore
-    leases: Leases
-    seal: Seal
-
-
-def _shared(settings: Settings, secret: bytes, codec: FrameCodec, clock: Callable[[], float]) -> _Shared:
-    redis = settings.store.redis
-    link, tasks, replica = _link(settings), Tasks(), secrets.token_hex(8)
-    writes = Writes(link, tasks, redis.write_backlog)
-    store = RedisStore(
-        link,
-        codec,
-        writes,
-        Pulse(link, redis.prefix, replica),
-        prefix=redis.prefix,
-        tasks=tasks,
-        at_once=redis.connections,
-        poll_s=redis.poll,
-        retry_s=redis.retry,
-        max_silence_s=redis.max_silence,
-        secret=b"" if settings.server.secret else secret,
-        clock=clock,
-    )
-    tiered = TieredStore(_front(settings, clock), store)
-    store.heard.append(tiered.heard)
-    store.unheard.append(tiered.unsure)
-    seal = Seal(secret)
-    leases = RedisLeases(
-        link,
-        writes,
-        seal,
-        prefix=redis.prefix,
-        replica=replica,
-        generation=lambda: store.generation,
-        tasks=tasks,
-        ttl_s=redis.lease_ttl,
-        wait_s=redis.lease_wait,
-        retry_s=redis.retry,
-    )
-    return _Shared(store, tiered, leases if redis.coalesce else NoLeases(), seal)
-
-
-def _link(settings: Settings) -> Link:
-    redis, address = settings.store.redis, settings.store.redis_address
-    access = RedisAccess(
-        address,
-        redis.connect_timeout,
-        username=address.username,
-        password=_revealed(redis.password),
-        sentinel_username=redis.sentinel_username,
-        sentinel_password=_revealed(redis.sentinel_password),
-        ca_file=redis.ca_file,
-        client_cert_file=redis.client_cert_file,
-        client_key_file=redis.client_key_file,
-    )
-    return Link(
-        connect(access), limit_s=redis.command_timeout, breaker_failures=redis.breaker_failures, shown=str(address)
-    )
-
-
-class _Secret:
-    """The secret that replicas agree on, handed to all that is keyed with it."""
-
-    def __init__(self, secret: bytes, namer: Namer, codec: FrameCodec, seal: Seal, reception: Reception) -> None:
-        self._secret = secret
-        self._keyed: tuple[Namer, FrameCodec, Seal] = (namer, codec, seal)
-        self._reception = reception
-
-    async def heard(self, beat: Beat) -> None:
-        """Take over what was agreed on."""
-        if not beat.secret or beat.secret == self._secret:
-            return
-        self._secret = beat.secret
-        for keyed in self._keyed:
-            keyed.rekey(beat.secret)
-        self._reception.forget()
-
-
-class _Board:
-    """Nobody joins a call that was made before something was deleted elsewhere."""
-
-    def __init__(self, flights: Flights) -> None:
-        self._flights = flights
-        self._generation = 0
-
-    async def heard(self, beat: Beat) -> None:
-        """What was deleted or replaced, or everything."""
-        if beat.generation != self._generation or not beat.sure:
-            self._generation = beat.generation
-            self._flights.close()
-        for name in beat.changes:
-            self._flights.close(name)
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None
+    return TieredStore(memory, sqlite)
 
 
 def _upstream(settings: Settings) -> Upstream:
@@ -451,7 +333,7 @@ def _upstream(settings: Settings) -> Upstream:
     return OpenAIHttp(
         first.name,
         first.base_url,
-        api_key=_revealed(first.api_key),
+        api_key=revealed(first.api_key),
         connect_timeout_s=first.connect_timeout,
         first_byte_timeout_s=first.first_byte_timeout,
         idle_timeout_s=first.idle_timeout,

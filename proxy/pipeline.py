@@ -15,14 +15,29 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from time import perf_counter
-from typing import NamedTuple
 
-from proxy.endpoints.base import Endpoint, Fold, Folded
+from proxy.case import (
+    OK,
+    Answer,
+    Asked,
+    Case,
+    Found,
+    Later,
+    Request,
+    Turns,
+    call_for,
+    header,
+    hit,
+    is_event_stream,
+    serves,
+    stale,
+    why_forward,
+)
+from proxy.endpoints.base import Fold, Folded
 from proxy.errors import CacheFailure, NotCached, Unstorable, UpstreamError
 from proxy.fingerprint import Namer, framed
 from proxy.flights import Flight, Flights, Landing, Seat
@@ -39,12 +54,9 @@ from proxy.types import (
     CacheStatus,
     Call,
     Digest,
-    Directives,
     Entry,
-    Form,
     Frame,
     Outcome,
-    Pairs,
     Question,
     Reply,
     Scope,
@@ -55,94 +67,11 @@ from proxy.upstream.base import Upstream
 
 logger = logging.getLogger("askonce.path")
 
-OK = 200
-
 STALE_ON = frozenset({500, 502, 503, 504})
 """Upstream statuses that a stale answer may stand in for (RFC 5861 section 4). 429 is the caller's own doing."""
 
 ALWAYS_VARY = frozenset({b"openai-beta", b"anthropic-beta", b"anthropic-version"})
 """Request fields that change what an upstream does: always part of the name."""
-
-POOLED_QUESTIONS = 4096
-"""Questions whose turn is remembered; a forgotten one starts with its first answer again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request to a cached endpoint, as the edge read it: body decoded, directives parsed."""
-
-    endpoint: Endpoint
-    target: str
-    """Path below the upstream's base address, with its query."""
-    headers: Pairs
-    """As they came, for telling callers apart and for `vary`."""
-    onward: Pairs
-    """What may be passed upstream."""
-    body: bytes
-    directives: Directives
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A request, considered: all that is needed to look for its answer and to judge one that is found.
-
-    Depends on nothing but the request's bytes and the configuration, so equal requests may share one.
-    """
-
-    endpoint: Endpoint
-    scope: Scope
-    name: Digest
-    model: str
-    stream: bool
-    include_usage: bool
-    choices: int
-    echoes: Mapping[str, bytes]
-    verdict: Verdict
-    directives: Directives
-    rule: Rule
-
-
-Later = Callable[[], Awaitable["Answer"]]
-
-
-@dataclass(slots=True)
-class Answer:
-    """What the edge sends: a stored `entry`, or an upstream's answer as it comes, on a `seat` or as a `reply`."""
-
-    outcome: Outcome
-    cache_status: CacheStatus
-    case: Case
-    entry: Entry | None = None
-    seat: Seat | None = None
-    reply: Reply | None = None
-    tier: str = ""
-    reason: str = ""
-    whole: bool = False
-    """A seat whose answer is all there already: no need to send it piece by piece."""
-    quiet: bool = False
-    """The stream's usage was asked for by us, not by this caller: send it without."""
-    later: Later | None = None
-    """A stream's caller waits for somebody else's call, and has waited as long as a silent connection may: say that it
-    is a stream, keep it open, and await this for the answer itself."""
-
-    @property
-    def status(self) -> int:
-        """HTTP status."""
-        source = self.seat or self.reply
-        return source.status if source is not None else 200
-
-    @property
-    def headers(self) -> Pairs:
-        """The upstream's end-to-end fields; none for an entry."""
-        source = self.seat or self.reply
-        return source.headers if source is not None else ()
-
-    async def aclose(self) -> None:
-        """The caller is served, or gone. More than once is harmless."""
-        if self.seat is not None:
-            self.seat.leave()
-        if self.reply is not None:
-            await self.reply.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +222,7 @@ class Pipeline:
         now = self._clock()
         if fitness(found.entry, case.directives, case.rule, now) is not Fitness.SERVE:
             return None
-        return _hit(case, found.entry, now, found.tier)
+        return hit(case, found.entry, now, found.tier)
 
     # -- answer --------------------------------------------------------------------------------------------------
 
@@ -316,7 +245,7 @@ class Pipeline:
             raise NotCached("this request may not be answered from the cache, and only-if-cached forbids the upstream")
         reason = case.verdict.reason
         self._metrics.bypassed(reason)
-        reply = await self.send(_call(case, request))
+        reply = await self.send(call_for(case, request))
         status = CacheStatus(fwd="bypass", detail=reason)
         return Answer(Outcome.BYPASS, status, case, reply=reply, reason=reason)
 
@@ -327,12 +256,12 @@ class Pipeline:
         now = self._clock()
         match fitness(found.entry, case.directives, case.rule, now):
             case Fitness.SERVE:
-                return _hit(case, found.entry, now, found.tier)
+                return hit(case, found.entry, now, found.tier)
             case Fitness.SERVE_STALE:
-                return _stale(case, found, now, "max-stale")
+                return stale(case, found, now, "max-stale")
             case Fitness.SERVE_AND_REFRESH:
                 self._refresh(case, request)
-                return _stale(case, found, now, "swr")
+                return stale(case, found, now, "swr")
             case Fitness.GO_UPSTREAM:
                 return None
 
@@ -347,7 +276,7 @@ class Pipeline:
     async def _forward(self, case: Case, request: Request, found: Found | None) -> Answer:
         """Ask the upstream; where it fails, a stale answer may stand in."""
         ask = self._board if case.verdict.write else self._relay
-        return await self._or_stale(case, found, partial(ask, case, request, _why_forward(case, found)))
+        return await self._or_stale(case, found, partial(ask, case, request, why_forward(case, found)))
 
     async def _or_stale(self, case: Case, found: Found | None, ask: Later) -> Answer:
         try:
@@ -372,12 +301,12 @@ class Pipeline:
             return None
         if not covers_error(found.entry, case.directives, case.rule, now):
             return None
-        return _stale(case, found, now, "sie")
+        return stale(case, found, now, "sie")
 
     async def _relay(self, case: Case, request: Request, forward: str) -> Answer:
         """`no-store`: the caller's own call, kept nowhere, shared with nobody."""
         self._metrics.store_skipped(case.verdict.reason)
-        reply = await self.send(_call(case, request))
+        reply = await self.send(call_for(case, request))
         return Answer(Outcome.MISS, CacheStatus(fwd=forward), case, reply=reply, reason=case.verdict.reason)
 
     async def send(self, call: Call) -> Reply:
@@ -537,7 +466,7 @@ class Pipeline:
     async def _fly(self, case: Case, request: Request, flight: Flight) -> Landing:
         """The flight's work, in the flight's task: ask, pass on, keep. Outlives every caller."""
         flight.followed = False
-        call = _call(case, request)
+        call = call_for(case, request)
         if case.stream and self._quiet(case):
             call = dataclasses.replace(call, body=case.endpoint.ask_usage(request.body))
         asked = Asked(self._store.generation, self._clock())
@@ -661,7 +590,7 @@ class Pipeline:
             lacks_usage=case.stream and not self._settings.stream_usage and folded.usage == Usage(),
             cost_usd=self._prices.cost(folded.model or case.model, folded.usage),
             upstream=self._upstream.name,
-            upstream_request_id=_header(reply.headers, b"x-upstream-request-id"),
+            upstream_request_id=header(reply.headers, b"x-upstream-request-id"),
             upstream_s=round(now - asked.at, 3),
             tags=case.directives.tags,
         )
@@ -672,7 +601,7 @@ class Pipeline:
             return "too_large"
         if entry.fresh_s <= 0:
             return "ttl"
-        if case.rule.honor_no_store and "no-store" in _header(reply.headers, b"cache-control").lower():
+        if case.rule.honor_no_store and "no-store" in header(reply.headers, b"cache-control").lower():
             return "upstream_no_store"
         return ""
 
@@ -693,74 +622,8 @@ class Pipeline:
         return Landing(entry=None, stored=False, reason=reason)
 
 
-class Turns:
-    """Whose turn it is among the several answers of a pooled question. Bounded; what is forgotten starts anew."""
-
-    def __init__(self) -> None:
-        self._turns: OrderedDict[Digest, int] = OrderedDict()
-
-    def next(self, name: Digest, size: int) -> int:
-        """0, 1, ... size - 1, 0, ..."""
-        turn = self._turns.get(name, 0)
-        self._turns[name] = (turn + 1) % size
-        self._turns.move_to_end(name)
-        if len(self._turns) > POOLED_QUESTIONS:
-            self._turns.popitem(last=False)
-        return turn % size
-
-
-class Found(NamedTuple):
-    """An entry and the tier it was found in."""
-
-    entry: Entry
-    tier: str
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """When a question went upstream: the store's generation (a purge since then forbids keeping) and Unix seconds."""
-
-    generation: int
-    at: float
-
-
 Keep = Callable[[Case, Folded, Reply, Asked], Awaitable[Landing]]
 """What is done with a whole, successful answer."""
-
-
-def serves(entry: Entry, case: Case) -> bool:
-    """Whether this entry can be turned into the form this caller wants without losing anything."""
-    if entry.form is Form.FRAMES and not case.stream:
-        return False
-    return not entry.lacks_usage or (case.stream and not case.include_usage)
-
-
-def is_event_stream(headers: Pairs) -> bool:
-    """Whether a response is server-sent events."""
-    return _header(headers, b"content-type").lower().startswith("text/event-stream")
-
-
-def _hit(case: Case, entry: Entry, now: float, tier: str) -> Answer:
-    status = CacheStatus(ttl=int(entry.ttl_s(now)), detail=tier)
-    return Answer(Outcome.HIT, status, case, entry=entry, tier=tier)
-
-
-def _stale(case: Case, found: Found, now: float, detail: str) -> Answer:
-    status = CacheStatus(ttl=int(found.entry.ttl_s(now)), detail=detail)
-    return Answer(Outcome.STALE, status, case, entry=found.entry, tier=found.tier)
-
-
-def _why_forward(case: Case, found: Found | None) -> str:
-    """RFC 9211 section 2.2, the most specific that is known."""
-    if not case.verdict.read:
-        return "request"
-    if found is None:
-        return "uri-miss"
-    return "stale" if serves(found.entry, case) else "vary-miss"
-
-
-def _call(case: Case, request: Request) -> Call:
-    return Call("POST", request.target, request.onward, request.body, streaming=case.stream)
 
 
 def _hand_out(frames: list[Frame], flight: Flight, held: list[Frame]) -> None:
@@ -769,7 +632,3 @@ def _hand_out(frames: list[Frame], flight: Flight, held: list[Frame]) -> None:
             held.append(frame)
         else:
             flight.add(frame)
-
-
-def _header(headers: Pairs, name: bytes) -> str:
-    return next((value.decode("latin-1") for field, value in headers if field == name), "")

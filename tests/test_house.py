@@ -14,11 +14,13 @@ SOURCES = sorted((ROOT / "proxy").rglob("*.py"))
 
 TESTED_ELSEWHERE = {
     "__main__.py": "tests/cli/test_cli.py starts it",
+    "case.py": "tests/path/ walks it from end to end, tests/edge/ makes cases of its own",
     "errors.py": "plain values; every refusal in tests/ is one of them",
     "types.py": "plain values; every test uses them",
     "cli/__init__.py": "tests/cli/test_cli.py",
     "cli/options.py": "every test of a command goes through it",
     "pipeline.py": "tests/path/ walks it from end to end",
+    "replicas.py": "tests/path/test_replicas.py",
     "admin/operations.py": "tests/path/test_seen.py asks for it over HTTP",
     "admin/routes.py": "tests/path/test_seen.py",
     "edge/asgi.py": "tests/path/",

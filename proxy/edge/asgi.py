@@ -11,6 +11,7 @@ from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
+from proxy.case import OK, Answer, Later, is_event_stream
 from proxy.edge.cache_status import render
 from proxy.edge.exchange import ClientLeft, Exchange, Limits
 from proxy.edge.observer import Observer
@@ -32,7 +33,7 @@ from proxy.edge.replies import (
 from proxy.edge.waiting import kept_alive
 from proxy.endpoints.base import Endpoint
 from proxy.errors import AskOnceError, NotImplementedHere, Overloaded
-from proxy.pipeline import OK, Answer, Later, Pipeline, is_event_stream
+from proxy.pipeline import Pipeline
 from proxy.telemetry.ids import Ids
 from proxy.telemetry.tasks import Tasks
 from proxy.types import CacheStatus, Call, Entry, Outcome, Reply

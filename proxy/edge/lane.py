@@ -24,11 +24,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
+from proxy.case import OK, Answer
 from proxy.edge.guard import GuardedProtocol, Patience, Phase
 from proxy.edge.observer import Observer
 from proxy.edge.reception import Packet, Reception
 from proxy.edge.replies import hit_on_wire, valid_request_id
-from proxy.pipeline import OK, Answer
 from proxy.telemetry.ids import Ids
 from proxy.types import Entry
 

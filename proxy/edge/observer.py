@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from proxy.case import Answer, Case
 from proxy.errors import AskOnceError
-from proxy.pipeline import Answer, Case
 from proxy.telemetry.audit import Audit
 from proxy.telemetry.logs import AccessLog
 from proxy.telemetry.metrics import Metrics

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+from proxy.case import Answer, Case, Request
 from proxy.edge import directives
 from proxy.endpoints.base import Endpoint
-from proxy.pipeline import Answer, Case, Pipeline, Request
+from proxy.pipeline import Pipeline
 from proxy.types import Pairs
 from proxy.upstream.headers import to_upstream
 

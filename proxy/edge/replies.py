@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 
 import orjson
 
+from proxy.case import Answer, Case
 from proxy.edge.cache_status import render
 from proxy.errors import AskOnceError, UpstreamError, UpstreamInterrupted
-from proxy.pipeline import Answer, Case
 from proxy.types import Entry, Outcome, Pairs
 
 PRIVATE = (b"cache-control", b"private, no-store")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from proxy.case import Answer, Later
 from proxy.edge.exchange import Exchange
 from proxy.errors import AskOnceError
-from proxy.pipeline import Answer, Later
 from proxy.telemetry.tasks import Tasks
 
 COMMENT: Final = b": keep-alive\n\n"

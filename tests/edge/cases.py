@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.case import Case
 from proxy.endpoints.base import Fold, Folded, Question
-from proxy.pipeline import Case
 from proxy.settings import Rule
 from proxy.types import ALLOWED, Digest, Directives, Entry, Form, Scope, Usage
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.case import Case, Request
 from proxy.edge.reception import CASE_BYTES, Key, Memo, Reception, weigh_case
 from proxy.errors import BadRequest, Unauthenticated
-from proxy.pipeline import Case, Request
 from proxy.tenancy.credential import CREDENTIALS
 from proxy.types import Directives, Pairs, Verdict
 from tests.edge.cases import Small, case

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.case import Answer
 from proxy.edge.replies import (
     OUR_FIELDS,
     answer_fields,
@@ -21,7 +22,6 @@ from proxy.edge.replies import (
     valid_request_id,
 )
 from proxy.errors import BadRequest, NotCached, UpstreamTimeout
-from proxy.pipeline import Answer
 from proxy.types import CacheStatus, Form, Outcome, Usage
 from tests.edge.cases import NAME, NOW, Small, case, entry
 
