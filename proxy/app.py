@@ -281,8 +281,8 @@ async def probe(settings: Settings) -> AsyncIterator[Probe]:
 async def _probe_redis(settings: Settings) -> AsyncIterator[Probe]:
     link = link_to(settings)
     try:
-        await link.run([("ECHO", "askonce")], probe=True)
-        found = await survey(link, settings.store.redis_address.database)
+        await link.run([("EXISTS", "askonce")], probe=True)
+        found = await survey(link, settings.store.redis_address)
     except CacheFailure as failure:
         yield Probe("redis", ok=False, detail=failure.message)
     else:

@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from redis.asyncio import RedisCluster, Sentinel
+from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from proxy.redis_link.deadline import Deadline
-from proxy.redis_link.script import Command
+from proxy.redis_link.script import Command, key_of
 from proxy.settings.redis_address import RedisAddress, RedisKind
 
 Reply = Any
@@ -32,6 +34,8 @@ CLUSTER_AT_ONCE = 32
 
 SCANNED_AT_ONCE = 1000
 """Keys looked at by one SCAN: a fraction of a millisecond of Redis' time."""
+
+CLOSED = "the way to Redis is closed"
 
 START = b"0"
 """The cursor a scan begins and ends with."""
@@ -50,7 +54,7 @@ class Client(Protocol):
         """Keys of every node that match, some at a time (SCAN: each at least once). Raises as `run`."""
 
     async def close(self) -> None:
-        """Let go of every connection. More than one call is harmless."""
+        """Let go of every connection, and make no more. More than one call is harmless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +98,27 @@ def connect(access: Access) -> Client:
         case RedisKind.SINGLE:
             return NodeClient(_pool(access), access.connect_timeout_s)
         case RedisKind.SENTINEL:
-            return NodeClient(_sentinel_pool(access), access.connect_timeout_s)
+            sentinel = _sentinel(access)
+            return NodeClient(_sentinel_pool(access, sentinel), access.connect_timeout_s, sentinel.sentinels)
         case RedisKind.CLUSTER:
             return ClusterClient(access)
 
 
 class NodeClient:
-    """One server, or the one that Sentinel names. A batch is one write and one row of replies."""
+    """One server, or the one that Sentinels name. A batch is one write and one row of replies."""
 
-    def __init__(self, pool: ConnectionPool, connect_timeout_s: float) -> None:
+    def __init__(self, pool: ConnectionPool, connect_timeout_s: float, sentinels: Sequence[Redis] = ()) -> None:
         self._pool = pool
         self._connect_timeout_s = connect_timeout_s
+        self._sentinels = sentinels
         self._idle: list[AbstractConnection] = []
+        self._closed = False
 
     async def run(self, commands: Sequence[Command], limit_s: float) -> list[Reply]:
         """As `Client.run`. A connection that was closed while it was idle is noticed by using it: then once more on a
         new one, as no command of ours does harm when it is done twice."""
+        if self._closed:
+            raise RedisConnectionError(CLOSED)
         if self._idle:
             try:
                 return await self._run_on(self._idle.pop(), commands, limit_s)
@@ -131,6 +140,8 @@ class NodeClient:
             await connection.disconnect(nowait=True)
             raise
         self._idle.append(connection)
+        if self._closed:  # meanwhile
+            await self._close_idle()
         return replies
 
     async def scan(self, pattern: str, limit_s: float) -> AsyncIterator[list[bytes]]:
@@ -147,7 +158,10 @@ class NodeClient:
 
     async def close(self) -> None:
         """As `Client.close`."""
+        self._closed = True
         await self._close_idle()
+        for sentinel in self._sentinels:
+            await sentinel.aclose()
 
     async def _close_idle(self) -> None:
         idle, self._idle = self._idle, []
@@ -172,40 +186,29 @@ class ClusterClient:
     def __init__(self, access: Access) -> None:
         self._access = access
         self._cluster: RedisCluster | None = None
+        self._closed = False
         self._room = asyncio.Semaphore(CLUSTER_AT_ONCE)
 
     async def run(self, commands: Sequence[Command], limit_s: float) -> list[Reply]:
         """As `Client.run`. Commands on one key run in their order, those on different keys side by side."""
-        if self._cluster is None:
-            self._cluster = self._made()
-        first_time = self._cluster.get_default_node() is None
-        async with Deadline(limit_s + (self._access.connect_timeout_s if first_time else 0.0)):
-            replies: list[Reply] = [None] * len(commands)
-            by_key: dict[object, list[int]] = {}
-            for at, command in enumerate(commands):
-                by_key.setdefault(_key(command), []).append(at)
-            await asyncio.gather(*(self._in_order(self._cluster, commands, some, replies) for some in by_key.values()))
-            return replies
+        cluster = await self._connected()
+        replies: list[Reply] = [None] * len(commands)
+        by_key: dict[object, list[int]] = {}
+        for at, command in enumerate(commands):
+            by_key.setdefault(key_of(command), []).append(at)
+        async with Deadline(limit_s):
+            rows = (self._in_order(cluster, commands, some, replies) for some in by_key.values())
+            # Waits for all: what of a batch were sent after it has failed could undo what comes after it.
+            for failure in await asyncio.gather(*rows, return_exceptions=True):
+                if failure is not None:
+                    raise failure
+        return replies
 
     async def _in_order(
         self, cluster: RedisCluster, commands: Sequence[Command], which: list[int], replies: list[Reply]
     ) -> None:
         for at in which:
             replies[at] = await self._one(cluster, commands[at])
-
-    async def scan(self, pattern: str, limit_s: float) -> AsyncIterator[list[bytes]]:
-        """As `Client.scan`, of one node after the other."""
-        if self._cluster is None:
-            self._cluster = self._made()
-        async with Deadline(limit_s + self._access.connect_timeout_s):
-            await self._cluster.initialize()
-        for node in self._cluster.get_primaries():
-            cursor = None
-            while cursor != 0:
-                asked = ("SCAN", cursor or 0, "MATCH", pattern, "COUNT", SCANNED_AT_ONCE)
-                async with Deadline(limit_s):
-                    cursor, keys = await self._cluster.execute_command(*asked, target_nodes=node)
-                yield keys
 
     async def _one(self, cluster: RedisCluster, command: Command) -> Reply:
         async with self._room:
@@ -214,25 +217,45 @@ class ClusterClient:
             except ResponseError as refusal:
                 return refusal
 
+    async def scan(self, pattern: str, limit_s: float) -> AsyncIterator[list[bytes]]:
+        """As `Client.scan`, of one node after the other."""
+        cluster = await self._connected()
+        for node in cluster.get_primaries():
+            cursor = None
+            while cursor != 0:
+                asked = ("SCAN", cursor or 0, "MATCH", pattern, "COUNT", SCANNED_AT_ONCE)
+                async with Deadline(limit_s):
+                    cursors, keys = await cluster.execute_command(*asked, target_nodes=node)
+                [cursor] = cursors.values()
+                yield keys
+
+    async def _connected(self) -> RedisCluster:
+        """Knows which node has which key. redis-py finds out by itself too, but asks random nodes meanwhile, and when
+        five of them have sent it on it closes every connection, other callers' included."""
+        if self._closed:
+            raise RedisConnectionError(CLOSED)
+        if self._cluster is None:
+            self._cluster = self._made()
+        if self._cluster.get_default_node() is None:
+            async with Deadline(self._access.connect_timeout_s):
+                await self._cluster.initialize()
+        return self._cluster
+
     def _made(self) -> RedisCluster:
         given = self._access.common() | ({"ssl": True} if self._access.address.tls else {})
         nodes = [ClusterNode(host, port) for host, port in self._access.address.hosts]
         cluster = RedisCluster(startup_nodes=nodes, max_connections=4 * CLUSTER_AT_ONCE, **given)
-        # Replies as Redis sends them, as from a single server.
-        for command in ("XREAD", "HGETALL", "XINFO STREAM"):
-            cluster.response_callbacks.pop(command, None)
+        # Replies as Redis sends them, as from a single server; but what it asks for itself the client must understand.
+        for command in list(cluster.response_callbacks):
+            if not command.startswith(("CLUSTER", "COMMAND")):
+                del cluster.response_callbacks[command]
         return cluster
 
     async def close(self) -> None:
         """As `Client.close`."""
-        cluster, self._cluster = self._cluster, None
-        if cluster is not None:
-            await cluster.aclose()
-
-
-def _key(command: Command) -> object:
-    """The first key of a command of ours."""
-    return command[3] if command[0] in ("EVALSHA", "EVAL") else command[1] if len(command) > 1 else None
+        self._closed = True
+        if self._cluster is not None:
+            await self._cluster.aclose()
 
 
 def _pool(access: Access) -> ConnectionPool:
@@ -241,11 +264,22 @@ def _pool(access: Access) -> ConnectionPool:
     return ConnectionPool(connection_class=kind, host=host, port=port, db=access.address.database, **access.common())
 
 
-def _sentinel_pool(access: Access) -> ConnectionPool:
-    timeouts = {"socket_timeout": access.connect_timeout_s, "socket_connect_timeout": access.connect_timeout_s}
-    login = {"username": access.sentinel_username, "password": access.sentinel_password}
+def _sentinel(access: Access) -> Sentinel:
+    # One that is dead or hangs must leave time for the others, and for the master: no second try, a share each.
+    share_s = access.connect_timeout_s / (len(access.address.hosts) + 1)
+    given = {
+        "username": access.sentinel_username,
+        "password": access.sentinel_password,
+        "protocol": 2,
+        "socket_timeout": share_s,
+        "socket_connect_timeout": share_s,
+        "retry": Retry(NoBackoff(), 0),
+    }
     tls = {"ssl": True, **access.tls()} if access.address.tls else {}
-    sentinel = Sentinel(access.address.hosts, sentinel_kwargs=timeouts | login | tls)  # type: ignore[no-untyped-call]
+    return Sentinel(access.address.hosts, sentinel_kwargs=given | tls)  # type: ignore[no-untyped-call]
+
+
+def _sentinel_pool(access: Access, sentinel: Sentinel) -> ConnectionPool:
     kind = SentinelManagedSSLConnection if access.address.tls else SentinelManagedConnection
     return SentinelConnectionPool(  # type: ignore[no-untyped-call]
         access.address.service, sentinel, connection_class=kind, db=access.address.database, **access.common()

@@ -17,7 +17,7 @@ class Deadline:
     lets the loop look at its sockets once more before it gives up.
     """
 
-    __slots__ = ("_handle", "_late", "_limit_s", "_loop", "_task")
+    __slots__ = ("_cancelled_before", "_handle", "_late", "_limit_s", "_loop", "_task")
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
@@ -27,6 +27,7 @@ class Deadline:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type: a coroutine always runs in a task
         self._task = task
+        self._cancelled_before = task.cancelling()  # by somebody else: this block is its cleaning up
         self._loop = asyncio.get_running_loop()
         self._handle = self._loop.call_later(self._limit_s, self._time_is_up)
         return self
@@ -42,6 +43,7 @@ class Deadline:
         self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         self._handle.cancel()
-        # As in `asyncio.timeout`: who else cancelled us must be heard.
-        if self._late and self._task.uncancel() <= 0 and kind is not None and issubclass(kind, asyncio.CancelledError):
+        # As in `asyncio.timeout`: who else cancelled us meanwhile must be heard.
+        only_us = self._late and self._task.uncancel() <= self._cancelled_before
+        if only_us and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise TimeoutError from error

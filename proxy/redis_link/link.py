@@ -10,8 +10,9 @@ type, a missing permission) is a reply like any other: a `ResponseError` in the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -28,7 +29,7 @@ from redis.exceptions import (
 from proxy.errors import CacheFailure
 from proxy.redis_link.breaker import Breaker
 from proxy.redis_link.client import Client, Reply
-from proxy.redis_link.script import Command, Script
+from proxy.redis_link.script import Command, Script, key_of
 
 
 class LinkDown(CacheFailure):
@@ -70,10 +71,10 @@ class Link:
         elif not self.breaker.closed:
             raise LinkDown(f"{self.shown} is left alone for now: {self.breaker.why}")
         replies = await self._tried(commands, limit_s or self._limit_s)
-        unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if unknown:
-            told = await self._tried([self._in_full(commands[at]) for at in unknown], limit_s or self._limit_s)
-            for at, reply in zip(unknown, told, strict=True):
+        again = {at: self._in_full(commands[at]) for at in _to_send_again(commands, replies)}
+        if again:
+            told = await self._tried(list(again.values()), limit_s or self._limit_s)
+            for at, reply in zip(again, told, strict=True):
                 replies[at] = reply
         if probe:
             self._refuse_refusals(replies)
@@ -101,7 +102,7 @@ class Link:
         await self._client.close()
 
     def _in_full(self, command: Command) -> Command:
-        return self._scripts[str(command[1])].in_full(command)
+        return self._scripts[str(command[1])].in_full(command) if command[0] == "EVALSHA" else command
 
     async def _tried(self, commands: Sequence[Command], limit_s: float) -> list[Reply]:
         try:
@@ -117,6 +118,16 @@ class Link:
         self.failures[reason] += 1
         self.breaker.failed(why)
         return LinkDown(f"{self.shown}: {why}", code=reason)
+
+
+def _to_send_again(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[int]:
+    """Scripts that Redis did not know, and what overtook them: commands on one key keep their order."""
+    overtaken = set()
+    for at, (command, reply) in enumerate(zip(commands, replies, strict=True)):
+        if isinstance(reply, NoScriptError):
+            overtaken.add(key_of(command))
+        if overtaken and key_of(command) in overtaken:
+            yield at
 
 
 _FAILURES = (RedisError, RedisClusterException, OSError)
@@ -139,4 +150,6 @@ def _why(failure: Exception, limit_s: float) -> tuple[str, str]:
 
 
 def _first_line(failure: Exception) -> str:
+    if isinstance(failure, MasterNotFoundError):
+        return str(failure).partition(" : ")[0]  # what follows is every Sentinel with all it was given
     return (str(failure).splitlines() or [type(failure).__name__])[0][:200]

@@ -13,6 +13,8 @@ Command = tuple[Word, ...]
 """A command and its arguments."""
 
 _SHA_AT: Final = 1
+_KEY_AT: Final = 1
+_SCRIPT_KEY_AT: Final = 3
 
 
 class Script:
@@ -32,3 +34,9 @@ class Script:
     def in_full(self, command: Command) -> Command:
         """The same command with the text in it."""
         return ("EVAL", self.text, *command[_SHA_AT + 1 :])
+
+
+def key_of(command: Command) -> Word | None:
+    """The first key of a command of ours: commands on one key keep their order."""
+    at = _SCRIPT_KEY_AT if command[0] in ("EVALSHA", "EVAL") else _KEY_AT
+    return command[at] if len(command) > at else None

@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 
 from proxy.redis_link.client import Reply
 from proxy.redis_link.link import Link
+from proxy.settings.redis_address import RedisAddress, RedisKind
 
 OLDEST: Final = (7, 0)
 """Its streams count their entries, which is how a missed change is noticed."""
@@ -67,9 +68,13 @@ class Survey:
             yield f"database {self.database}: matching by meaning needs database 0, the only one that can be indexed"
 
 
-async def survey(link: Link, database: int) -> Survey:
-    """Ask. The link must be up. Raises `LinkDown`."""
-    info, modules, engine = await link.run([("INFO",), ("MODULE", "LIST"), ("FT._LIST",)])
+async def survey(link: Link, address: RedisAddress) -> Survey:
+    """Ask. The link must be up. Raises `LinkDown`. Of a Cluster one node is asked, and no index is looked for."""
+    [info] = await link.run([("INFO",)])
+    modules, engine = None, False
+    if address.kind is not RedisKind.CLUSTER:
+        modules, indexes = await link.run([("MODULE", "LIST"), ("FT._LIST",)])
+        engine = not isinstance(indexes, ResponseError)
     fields = _fields(info)
     return Survey(
         version=fields.get("redis_version", "?"),
@@ -78,8 +83,8 @@ async def survey(link: Link, database: int) -> Survey:
         limit_bytes=int(fields.get("maxmemory", 0)),
         latency_ms=await _latency_ms(link),
         modules=tuple(sorted(_modules(modules))),
-        has_engine=not isinstance(engine, ResponseError),
-        database=database,
+        has_engine=engine,
+        database=address.database,
     )
 
 
@@ -87,7 +92,7 @@ async def _latency_ms(link: Link) -> float:
     took = []
     for _ in range(PINGS):
         began = time.perf_counter()
-        await link.run([("ECHO", "askonce")])
+        await link.run([("EXISTS", "askonce")])
         took.append(time.perf_counter() - began)
     return statistics.median(took) * 1000
 

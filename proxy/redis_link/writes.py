@@ -42,6 +42,8 @@ class Writes:
         self._tasks = tasks
         self._limit = limit_bytes
         self._waiting: list[_Write] = []
+        self._sent: list[_Write] = []
+        """The batch that is on its way."""
         self._bytes = 0
         self._busy = False
 
@@ -61,12 +63,21 @@ class Writes:
             self._tasks.spawn(self._empty(), name="redis writes")
         return done
 
+    async def settled(self) -> None:
+        """Wait until all that was added so far is through, or has failed."""
+        if under_way := [write.done for write in (*self._sent, *self._waiting)]:
+            await asyncio.wait(under_way)
+
     async def _empty(self) -> None:
         try:
             while self._waiting:
-                await self._send(self._next())
+                self._sent = self._next()
+                await self._send(self._sent)
         finally:
-            self._busy = False
+            # Cancelled, when something is left: nobody will send it.
+            for write in (*self._sent, *self._waiting):
+                write.done.cancel()
+            self._sent, self._waiting, self._bytes, self._busy = [], [], 0, False
 
     def _next(self) -> list[_Write]:
         """As many as may go at once, one at least."""
@@ -84,12 +95,7 @@ class Writes:
             replies = await self._link.run([write.command for write in batch])
         except CacheFailure as failure:
             replies = [failure] * len(batch)
-        except BaseException:
-            for write in batch:
-                write.done.cancel()
-            raise
-        finally:
-            self._bytes -= sum(write.weight for write in batch)
+        self._bytes -= sum(write.weight for write in batch)
         for write, reply in zip(batch, replies, strict=True):
             if write.done.done():
                 continue

@@ -47,13 +47,15 @@ KEY_BYTES: Final = 200
 SWEPT_AT_ONCE: Final = 500
 
 PUT = Script("""
-local was = redis.call('UNLINK', KEYS[1])
+local was = redis.call('EXISTS', KEYS[1])
+if was == 1 then redis.call('UNLINK', KEYS[1]) end
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return was
 """)
 """KEYS: the entry's. ARGV: milliseconds to live, then fields and values. Whether something was replaced. One step, so
-that no entry is ever there without an end; the old one goes first, whatever type it had."""
+that no entry is ever there without an end; the old one goes first, whatever type it had. Nothing is written before HSET
+where there is no old one: after its first write Redis lets a script go on, full or not."""
 
 
 class RedisStore:
@@ -100,6 +102,7 @@ class RedisStore:
         self._turns = TurnGather[Digest, Entry](self._fetch, at_once)
         self._pending: dict[Digest, Entry] = {}
         self._generation = 0
+        self._hearing = asyncio.Lock()
         self._heard_at = 0.0
         self._write_trouble = ""
         self._write_again_at = 0.0
@@ -116,7 +119,7 @@ class RedisStore:
     async def open(self) -> None:
         """Hear of the agreement, if Redis answers in time; go on asking for it."""
         self._heard_at = self._steady()
-        await self._beat()
+        await self.beat()
         self._beating = self._tasks.spawn(self._keep_beating(), name="redis pulse")
 
     def peek(self, name: Digest) -> Entry | None:
@@ -165,6 +168,7 @@ class RedisStore:
     async def purge(self, *, dry_run: bool = False) -> int:
         """Begin a new generation, then sweep. When it cannot be told (CacheFailure) it holds in this process all the
         same, and is told to the others as soon as Redis is heard again."""
+        await self._writes.settled()
         if dry_run:
             return await self._count(self._key_pattern(self._generation))
         before = self._generation
@@ -288,13 +292,13 @@ class RedisStore:
         beats = 0
         while True:
             await asyncio.sleep(self._poll_s if self._link.breaker.closed else self._retry_s)
-            await self._beat()
+            await self.beat()
             if beats * self._poll_s % FIGURES_S < self._poll_s and self._link.breaker.closed:
                 await self._take_figures()
             beats += 1
 
-    async def _beat(self) -> None:
-        """One poll; what fails is in `report`."""
+    async def beat(self) -> None:
+        """One poll of what others did; what fails is in `report`. `open` sees to it that it goes on by itself."""
         try:
             await self._hear()
         except CacheFailure as failure:
@@ -308,13 +312,17 @@ class RedisStore:
             self._say("")
 
     async def _hear(self) -> None:
-        beat = await self._pulse.beat(
-            generation=self._generation, first_generation=int(self._clock() * 1000), secret=self._secret
-        )
-        self._generation, self._secret = beat.generation, beat.secret
-        self._heard_at = self._steady()
-        for tell in self.heard:
-            await tell(beat)
+        async with self._hearing:  # the pulse reads a log from its place on: not twice at once
+            beat = await self._pulse.beat(
+                generation=self._generation, first_generation=int(self._clock() * 1000), secret=self._secret
+            )
+            if beat.generation > self._generation:  # a purge may have begun a later one while this was on its way
+                self._pending.clear()
+                self._generation = beat.generation
+            self._secret = beat.secret
+            self._heard_at = self._steady()
+            for tell in self.heard:
+                await tell(beat)
 
     async def _take_figures(self) -> None:
         try:

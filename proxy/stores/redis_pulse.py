@@ -80,16 +80,18 @@ class Pulse:
         arguments = (generation, max(generation, first_generation), secret, self._place, MOST_AT_ONCE)
         asked = BEAT.call([self._control, self._changes], *arguments)
         [[agreed_secret, agreed_generation, last, added, changes]] = await self._link.run([asked], probe=True)
-        sure = self._read < 0 or self._adds_up(len(changes), added)
+        sure = self._read < 0 or self._adds_up([place for place, _ in changes], added, last)
         if self._read < 0 or not sure:
             self._place, self._read, changes = last, added, []
         elif changes:
             self._place, self._read = changes[-1][0], self._read + len(changes)
         return Beat(agreed_secret, int(agreed_generation), self._foreign(changes), sure)
 
-    def _adds_up(self, read: int, added: int) -> bool:
-        behind = added - self._read - read
-        return behind == 0 or (behind > 0 and read == MOST_AT_ONCE)
+    def _adds_up(self, places: list[bytes], added: int, last: bytes) -> bool:
+        behind = added - self._read - len(places)
+        if behind:
+            return behind > 0 and len(places) == MOST_AT_ONCE
+        return last == (places[-1] if places else self._place)
 
     def changed(self, name: Digest) -> Command:
         """The command that tells everyone."""

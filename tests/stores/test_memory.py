@@ -275,3 +275,12 @@ def test_the_weight_is_overhead_body_and_renderings(body):
     assert weigh(weighed) == OVERHEAD_BYTES + body + 5 + 41
     weighed.renderings.fields["hit"] = ((b"x-cache", b"hit"),)
     assert weigh(weighed) == OVERHEAD_BYTES + body + 5 + 41 + FIELDS_BYTES
+
+
+async def test_what_nobody_can_vouch_for_is_let_go_of_and_the_generation_stays():
+    store = MemoryStore(1 << 20, Clock())
+    await store.put(entry(1))
+    store.empty()
+    assert store.peek(name_of(1)) is None
+    assert (store.generation, store.bytes, store.evictions["unsure"]) == (0, 0, 1)
+    assert await store.put(entry(1))

@@ -10,7 +10,7 @@ from proxy.errors import CacheFailure
 from proxy.stores.memory import MemoryStore
 from proxy.stores.off import OffStore
 from proxy.stores.tiered import TieredStore
-from proxy.types import StoreReport
+from proxy.types import Beat, StoreReport
 from tests.stores import Clock, entry, name_of
 
 
@@ -228,3 +228,67 @@ async def test_with_the_front_off_everything_comes_from_the_back(back):
     assert await store.put(entry(1))
     assert store.peek(name_of(1)) is None
     assert await store.get(name_of(1)) is not None
+
+
+# --- what was heard of other processes
+
+
+async def test_what_others_changed_is_gone_from_the_front(back):
+    tiered = TieredStore(MemoryStore(1 << 20, Clock()), back)
+    for number in (1, 2):
+        await tiered.put(entry(number))
+    await tiered.heard(Beat(b"", 0, (name_of(1),)))
+    assert tiered.peek(name_of(1)) is None
+    assert tiered.peek(name_of(2)) is not None
+    assert await tiered.get(name_of(1)) is not None  # the back knows what is the answer now
+    assert tiered.peek(name_of(1)) is not None
+
+
+async def test_a_look_up_under_way_when_a_change_is_heard_keeps_nothing_in_front(back):
+    tiered = TieredStore(MemoryStore(1 << 20, Clock()), back)
+    await back.put(entry(1, body=b"old"))
+    back.answer.clear()
+    looking = asyncio.create_task(tiered.get(name_of(1)))
+    await back.read.wait()
+    await back.put(entry(1, body=b"new"))
+    await tiered.heard(Beat(b"", 0, (name_of(1),)))
+    back.answer.set()
+    assert (await looking).body == b"old"
+    assert tiered.peek(name_of(1)) is None
+
+
+async def test_when_something_may_have_been_missed_nothing_in_front_is_served(back):
+    tiered = TieredStore(MemoryStore(1 << 20, Clock()), back)
+    for number in (1, 2):
+        await tiered.put(entry(number))
+    await tiered.heard(Beat(b"", 0, sure=False))
+    assert [tiered.peek(name_of(number)) for number in (1, 2)] == [None, None]
+    assert tiered.front.evictions["unsure"] == 2
+
+
+async def test_a_look_up_under_way_when_nothing_is_sure_keeps_nothing_in_front(back):
+    tiered = TieredStore(MemoryStore(1 << 20, Clock()), back)
+    await back.put(entry(1))
+    back.answer.clear()
+    looking = asyncio.create_task(tiered.get(name_of(1)))
+    await back.read.wait()
+    tiered.unsure()
+    back.answer.set()
+    assert await looking is not None
+    assert tiered.peek(name_of(1)) is None
+
+
+async def test_a_purge_that_is_heard_empties_the_front(back):
+    tiered = TieredStore(MemoryStore(1 << 20, Clock()), back)
+    await tiered.put(entry(1))
+    back.adopt(5)
+    await tiered.heard(Beat(b"", 5))
+    assert tiered.peek(name_of(1)) is None
+    assert tiered.generation == tiered.front.generation == 5
+
+
+async def test_a_front_that_is_off_has_nothing_to_forget(back):
+    tiered = TieredStore(OffStore(), back)
+    await tiered.put(entry(1))
+    await tiered.heard(Beat(b"", 0, (name_of(1),), sure=False))
+    assert await tiered.get(name_of(1)) is not None

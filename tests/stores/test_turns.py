@@ -121,3 +121,48 @@ async def test_a_fetch_that_cannot_even_begin_leaves_no_one_waiting():
     with pytest.raises(ValueError, match="no"):
         await asked[1]
     assert [type(bug) for bug in said] == [ValueError]
+
+
+async def test_at_most_so_many_batches_are_in_flight_and_what_waits_is_the_next_one():
+    fetch = Fetch()
+    gather = TurnGather(fetch, at_most=1)
+    first = ask(gather, "a")
+    await turn()
+    waiting = [*ask(gather, "b"), *ask(gather, "c")]
+    await turn()
+    waiting += ask(gather, "d", "b")
+    await turn()
+    assert fetch.batches == [["a"]]
+    fetch.futures[0].set_result({"a": 1})
+    await turn()
+    assert fetch.batches == [["a"], ["b", "c", "d"]]
+    fetch.futures[1].set_result({"b": 2, "d": 4})
+    assert await asyncio.gather(*first, *waiting) == [1, 2, None, 4, 2]
+
+
+async def test_a_batch_that_failed_makes_room_too():
+    fetch = Fetch()
+    gather = TurnGather(fetch, at_most=1)
+    first = ask(gather, "a")
+    await turn()
+    second = ask(gather, "b")
+    await turn()
+    fetch.futures[0].set_exception(OSError("gone"))
+    await turn()
+    fetch.futures[1].set_result({"b": 2})
+    assert await second[0] == 2
+    with pytest.raises(OSError, match="gone"):
+        await first[0]
+
+
+async def test_a_full_house_that_empties_with_nobody_waiting_takes_the_next_one_as_ever():
+    fetch = Fetch()
+    gather = TurnGather(fetch, at_most=1)
+    first = ask(gather, "a")
+    await turn()
+    fetch.futures[0].set_result({"a": 1})
+    assert await first[0] == 1
+    second = ask(gather, "b")
+    await turn()
+    fetch.futures[1].set_result({"b": 2})
+    assert await second[0] == 2

@@ -72,3 +72,17 @@ async def test_what_does_not_end_in_time_is_cancelled_and_not_called_a_failure(
 
 async def test_draining_nothing_returns_at_once() -> None:
     await Tasks().drain(60)
+
+
+async def test_a_failure_that_is_expected_is_for_who_waits_and_not_for_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail() -> None:
+        raise LookupError("as announced")
+
+    tasks = Tasks()
+    with pytest.raises(LookupError):
+        await tasks.spawn(fail(), name="expected", expected=LookupError)
+    assert caplog.records == []
+    await asyncio.wait([tasks.spawn(fail(), name="not that", expected=OSError)])
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
