@@ -15,14 +15,19 @@ import load
 import uvloop
 
 from proxy import app
+from proxy.case import Request
 from proxy.endpoints.chat_completions import ChatCompletions
-from proxy.pipeline import Request
 from proxy.settings import load as load_settings
+from proxy.stores.redis import RedisStore
+from proxy.stores.tiered import TieredStore
 from proxy.types import Digest, Directives, Entry, Renderings
 
 BATCH = 2000
-"""Entries put at once: the store commits them together."""
+"""Entries put at once: SQLite commits them together, Redis gets them in pipelines of 128."""
+NOT_STORED = 9_999_999_999
 FIELDS = tuple((name.encode(), value.encode()) for name, value in load.HEADERS.items())
+PATIENT = {"store.redis.command_timeout": "10s"}
+"""Filling is not measured: on a busy machine it may take longer, and nothing must be lost."""
 
 
 class Filler:
@@ -48,6 +53,17 @@ class Filler:
         kept = await asyncio.gather(*map(self.application.store.put, entries))
         if not all(kept):
             raise SystemExit(f"the store refused {kept.count(False)} of {len(kept)} answers")
+        await self.written()
+
+    async def written(self) -> None:
+        """Redis is written to behind our back, in order: once something is deleted all that was put before is there."""
+        store = self.application.store
+        redis = store.back if isinstance(store, TieredStore) else None
+        if not isinstance(redis, RedisStore):
+            return
+        await redis.delete(self.name(NOT_STORED))
+        if redis.errors["put"]:
+            raise SystemExit(f"Redis did not take {redis.errors['put']} answers: {redis.report().degraded}")
 
     def name(self, number: int) -> Digest:
         """What the product calls this question when wrk asks it."""
@@ -60,7 +76,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--count", type=int, required=True)
     options = parser.parse_args()
-    settings = load_settings(options.config, {}, {}).settings
+    settings = load_settings(options.config, PATIENT, {}).settings
     uvloop.run(Filler(app.build(settings)).fill(options.count))
 
 

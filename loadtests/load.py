@@ -11,6 +11,7 @@ import shutil
 import statistics
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -218,8 +219,10 @@ class Caller:
         return data[:-2]
 
 
-async def latencies(ports: tuple[int, int], first: int, count: int) -> tuple[list[float], list[float]]:
-    """Seconds for new questions, one at a time, each asked of both ports in turn."""
+async def latencies(
+    ports: tuple[int, int], first: int, count: int, pause_s: float = 0
+) -> tuple[list[float], list[float]]:
+    """Seconds for new questions, one at a time, each asked of both ports in turn, with a pause after each answer."""
     callers = [Caller(port) for port in ports]
     taken: tuple[list[float], list[float]] = ([], [])
     for caller in callers:
@@ -230,14 +233,16 @@ async def latencies(ports: tuple[int, int], first: int, count: int) -> tuple[lis
             head, _ = await caller.ask(numbered(number))
             seconds.append(time.perf_counter() - began)
             expect_ok(head)
+            if pause_s:
+                await asyncio.sleep(pause_s)
     for caller in callers:
         await caller.close()
     return taken
 
 
-async def herd(port: int, callers: int, body: bytes) -> list[tuple[bytes, bytes]]:
-    """The same question from so many connections at once, asked when all of them are open."""
-    crowd = [Caller(port) for _ in range(callers)]
+async def herd(ports: Sequence[int], callers: int, body: bytes) -> list[tuple[bytes, bytes]]:
+    """The same question from so many connections to each port at once, asked when all of them are open."""
+    crowd = [Caller(port) for _ in range(callers) for port in ports]
     for caller in crowd:
         await caller.open()
     answers = await asyncio.gather(*(caller.ask(body) for caller in crowd))
@@ -246,6 +251,13 @@ async def herd(port: int, callers: int, body: bytes) -> list[tuple[bytes, bytes]
     for head, _ in answers:
         expect_ok(head)
     return answers
+
+
+def told(stream: bytes) -> str:
+    """The text that a chat stream brought."""
+    events = [line.removeprefix(b"data: ") for line in stream.split(b"\n") if line.startswith(b"data: {")]
+    choices = [choice for event in events for choice in json.loads(event)["choices"]]
+    return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
 def expect_ok(head: bytes) -> None:

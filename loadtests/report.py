@@ -15,7 +15,10 @@ from typing import Any
 
 from load import Run, Series
 
-PACKAGES = ("uvicorn", "uvloop", "httptools", "orjson", "httpx", "httpx-aiohttp", "aiohttp", "zstandard", "fastapi")
+PACKAGES = (
+    *("uvicorn", "uvloop", "httptools", "orjson", "httpx", "httpx-aiohttp", "aiohttp", "zstandard", "fastapi"),
+    *("redis", "hiredis"),
+)
 
 METHOD = """\
 Every figure of a comparison comes from one run on one machine: both sides are started, warmed up, and loaded in turns
@@ -24,6 +27,7 @@ Every figure of a comparison comes from one run on one machine: both sides are s
 socket error or a status other than 2xx ends its row. Hits are checked: the fake upstream's count of calls must not move
 while they are measured. AskOnce runs as `python -m proxy serve`, one worker, access log on, written to a file. The bare
 callable runs on uvicorn with httptools and uvloop, access log off, and does not read the request's body.
+Each row about Redis has a Redis of its own, reached by TCP on the loopback, with nothing kept on disk.
 "CPU µs" is the processor time of one request on either side, the kernel's included: subject / reference.
 Requests a second are of this machine on that day; only the ratios mean anything elsewhere."""
 

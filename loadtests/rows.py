@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import collections
 import re
-import resource
 import statistics
 import time
 
 import load
 import proc
+import redis_rows
 import servers
-from measure import Effort, Row, all_hits, hit, in_turns
+from measure import (
+    Effort,
+    Row,
+    added,
+    against_bare,
+    all_hits,
+    expect_kept,
+    herd,
+    hit,
+    in_turns,
+    misses_in_turns,
+    sizes,
+)
 from report import Result, compared
 from size import size
 
@@ -26,7 +36,6 @@ def bare(bench: servers.Bench, effort: Effort) -> list[Result]:
     reading = bench.start(servers.Bare(recording, read_body=True))
     logging = bench.start(servers.Bare(recording, access_log=True))
     yardstick = load.same(plain.target, body)
-    size = f"{len(recording.body):,} bytes of body, {len(recording.fields)} header fields"
     return [
         compared(
             "bare-reading",
@@ -34,7 +43,7 @@ def bare(bench: servers.Bench, effort: Effort) -> list[Result]:
             "bare",
             None,
             in_turns(load.same(reading.target, body), yardstick, effort),
-            size,
+            sizes(recording),
         ),
         compared(
             "bare-logging",
@@ -83,27 +92,6 @@ def hit_sqlite(bench: servers.Bench, effort: Effort) -> list[Result]:
     askonce = bench.start(servers.AskOnce(upstream.port, memory=0))
     work = "exact hit, SQLite (memory tier off), plain"
     return [against_bare(bench, effort, "hit-sqlite", work, 0.35, upstream, askonce)]
-
-
-def against_bare(
-    bench: servers.Bench,
-    effort: Effort,
-    row: str,
-    work: str,
-    bar: float | None,
-    upstream: servers.Running,
-    askonce: servers.Running,
-    body: bytes = load.SAME,
-) -> Result:
-    """A hit against the bare callable that sends the very same answer."""
-    recording = hit(askonce, upstream, body)
-    yardstick = bench.start(servers.Bare(recording))
-    same = bench.file("same.json", body)
-    series = all_hits(
-        upstream, lambda: in_turns(load.same(askonce.target, same), load.same(yardstick.target, same), effort)
-    )
-    sizes = f"{len(recording.body):,} bytes of body, {len(recording.fields)} header fields"
-    return compared(row, work, "bare ASGI callable on uvicorn", bar, series, sizes)
 
 
 def hit_nginx(bench: servers.Bench, effort: Effort) -> list[Result]:
@@ -166,27 +154,9 @@ def miss(bench: servers.Bench, effort: Effort) -> list[Result]:
     upstream, other_upstream = bench.start(servers.Upstream()), bench.start(servers.Upstream())
     askonce = bench.start(servers.AskOnce(upstream.port))
     relay = bench.start(servers.Relay(other_upstream.port))
-    body = bench.file("numbered.json", load.NUMBERED)
-    fresh = iter(range(10**9, 10**10, 10**7))
-    runs: list[tuple[load.Run, load.Run]] = []
-    for _ in range(effort.pairs + 1):  # the first pair warms up
-        one = load.wrk(load.fresh(askonce.target, body, next(fresh)), effort.seconds)
-        runs.append((one, load.wrk(load.fresh(relay.target, body, next(fresh)), effort.seconds)))
-    series = load.Series(tuple(run for run, _ in runs[1:]), tuple(run for _, run in runs[1:]))
-    kept = expect_kept(askonce, upstream)
+    series = misses_in_turns(bench, askonce, relay, effort)
+    kept = expect_kept(upstream, lambda: stored(askonce))
     return [compared("miss", "miss, relayed and stored, instant upstream", "relay on plain httpx", 3, series, kept)]
-
-
-def expect_kept(askonce: servers.Running, upstream: servers.Running, patience_s: float = 20) -> str:
-    """How many of the answers are in the store, once nothing is on its way to it. Under 99 % is no miss "stored"."""
-    until = time.monotonic() + patience_s
-    asked, kept = load.calls(upstream.port), 0
-    while kept < asked and time.monotonic() < until:
-        time.sleep(0.5)
-        asked, kept = load.calls(upstream.port), stored(askonce)
-    if kept < asked * 0.99:
-        raise load.RunError(f"of {asked:,} answers {kept:,} were stored")
-    return f"{kept:,} of {asked:,} answers stored"
 
 
 def stored(askonce: servers.Running) -> int:
@@ -209,54 +179,11 @@ def miss_latency(bench: servers.Bench, effort: Effort) -> list[Result]:
     ]
 
 
-def added(
-    row: str, work: str, bar: float | None, proxy: servers.Running, upstream: servers.Running, effort: Effort
-) -> Result:
-    """Median latency through a proxy less the median without, in ms, asked in turns."""
-    asyncio.run(load.latencies((proxy.port, upstream.port), 0, 100))
-    through, direct = asyncio.run(load.latencies((proxy.port, upstream.port), 1000, effort.requests))
-    through_ms, direct_ms = (statistics.median(seconds) * 1000 for seconds in (through, direct))
-    worst_ms = statistics.quantiles(through, n=100)[98] * 1000
-    note = f"{through_ms:.2f} ms against {direct_ms:.2f} ms; 99th percentile {worst_ms:.2f} ms; {effort.requests} each"
-    return Result(
-        row,
-        work,
-        "the upstream directly",
-        bar,
-        at_least=False,
-        figure=through_ms - direct_ms,
-        unit=" ms",
-        notes=(note,),
-    )
-
-
-def herd(bench: servers.Bench, _effort: Effort, callers: int = 1000) -> list[Result]:
+def herd_of_one(bench: servers.Bench, _effort: Effort, callers: int = 1000) -> list[Result]:
     """Equal streamed questions at the same time, from an upstream that takes a second to begin."""
-    open_files(callers * 2 + 100)
     upstream = bench.start(servers.Upstream(delay_ms=1000, gap_ms=5))
     askonce = bench.start(servers.AskOnce(upstream.port))
-    answers = asyncio.run(load.herd(askonce.port, callers, load.SAME_STREAM))
-    broken = sum(not body.endswith(b"data: [DONE]\n\n") for _, body in answers)
-    if broken:
-        raise load.RunError(f"{broken} of {callers} streams did not end with [DONE]")
-    outcomes = collections.Counter(outcome(head) for head, _ in answers)
-    note = "x-cache: " + ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
-    asked = float(load.calls(upstream.port))
-    work = f"{callers:,} equal streamed requests at once"
-    return [Result("herd", work, "", 1, at_least=False, figure=asked, unit=" upstream calls", notes=(note,))]
-
-
-def outcome(head: bytes) -> str:
-    found = re.search(rb"x-cache: *(\S+)", head, re.IGNORECASE)
-    return found.group(1).decode() if found else "none"
-
-
-def open_files(wanted: int) -> None:
-    """Let this process and its children open so many files. Raises `servers.MissingError` where that is forbidden."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise servers.MissingError(f"{wanted} open files are needed and {hard} allowed (ulimit -n)")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    return [herd("herd", f"{callers:,} equal streamed requests at once", [askonce], callers, upstream)]
 
 
 def start(bench: servers.Bench, effort: Effort) -> list[Result]:
@@ -305,7 +232,8 @@ ROWS: dict[str, Row] = {
     "hit-sqlite": hit_sqlite,
     "miss": miss,
     "miss-latency": miss_latency,
-    "herd": herd,
+    "herd": herd_of_one,
     "start": start,
     "size": size,
+    **redis_rows.ROWS,
 }

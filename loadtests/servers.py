@@ -23,9 +23,12 @@ import load
 import proc
 import yaml
 
+from tests import redis_stack
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 ENVIRONMENTS = HERE / ".envs"
+PRODUCT = ("-m", "proxy", "serve")
 
 
 class MissingError(Exception):
@@ -174,17 +177,19 @@ def tool(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The fake upstream of upstream.py."""
+    """The fake upstream of upstream.py. `varied`: every question has an answer of its own."""
 
     characters: int = 800
     delay_ms: float = 0
     gap_ms: float = 0
+    varied: bool = False
     kind: str = "upstream"
 
     def command(self, port: int, workdir: Path) -> Command:
         size = ("--characters", str(self.characters))
         pace = ("--delay-ms", str(self.delay_ms), "--gap-ms", str(self.gap_ms))
-        return Command((sys.executable, str(HERE / "upstream.py"), "--port", str(port), *size, *pace), workdir)
+        flags = ("--varied",) * self.varied
+        return Command((sys.executable, str(HERE / "upstream.py"), "--port", str(port), *size, *pace, *flags), workdir)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +225,8 @@ class Relay:
 class AskOnce:
     """The product, by its own command, with its access log written to a file.
 
-    `memory` is `store.memory`, `readings` is `server.readings`; `data_dir` is where its store is, a folder of this run
-    when None.
+    `memory` is `store.memory`, `readings` is `server.readings`, `store` is `store.url`; `data_dir` is where its
+    embedded store is, a folder of this run when None. `program` is what Python runs.
     """
 
     upstream_port: int
@@ -229,22 +234,41 @@ class AskOnce:
     memory: str | int = "256MiB"
     readings: str | int = "32MiB"
     data_dir: Path | None = None
+    store: str | None = None
     access_log: bool = True
+    program: tuple[str, ...] = PRODUCT
     kind: str = "askonce"
 
     def command(self, port: int, workdir: Path) -> Command:
         config = workdir / "askonce.yaml"
         config.write_text(yaml.safe_dump(self.settings(port, self.data_dir or workdir / "data")))
-        serve = (sys.executable, "-m", "proxy", "serve", "--config", str(config))
+        serve = (sys.executable, *self.program, "--config", str(config))
         return Command(serve, workdir, {"PYTHONPATH": str(ROOT)})
 
     def settings(self, port: int, data_dir: Path) -> dict[str, object]:
+        store: dict[str, object] = {"data_dir": str(data_dir), "memory": self.memory}
         return {
             "server": {"host": "127.0.0.1", "port": port, "fast_lane": self.fast_lane, "readings": self.readings},
             "upstreams": [{"name": "fake", "base_url": f"http://127.0.0.1:{self.upstream_port}/v1"}],
-            "store": {"data_dir": str(data_dir), "memory": self.memory},
+            "store": store if self.store is None else {**store, "url": self.store},
             "telemetry": {"access_log": self.access_log},
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Redis:
+    """The Redis that the tests use, over TCP. It keeps nothing on disk."""
+
+    kind: str = "redis"
+
+    def command(self, port: int, workdir: Path) -> Command:
+        try:
+            stack = redis_stack.obtain()
+        except redis_stack.Unavailable as why:
+            raise MissingError(f"there is no Redis: {why}") from why
+        place = ("--bind", "127.0.0.1", "--port", str(port), "--dir", str(workdir))
+        program = (str(stack / "bin" / "redis-server"), *place, "--save", "", "--appendonly", "no")
+        return Command(program, workdir, redis_stack.environment(stack))
 
 
 NGINX = """\

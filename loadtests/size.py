@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import load
@@ -18,9 +18,9 @@ FEW = 1000
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A store on disk. `count` is how many answers it holds."""
+    """A store, by the AskOnce that serves it. `count` is how many answers it holds."""
 
-    data_dir: Path
+    askonce: servers.AskOnce
     count: int
 
 
@@ -46,15 +46,24 @@ WAYS = (
 def size(bench: servers.Bench, effort: Effort) -> list[Result]:
     """Cost with size."""
     upstream = bench.start(servers.Upstream())
-    few = filled(bench, upstream, FEW)
-    many = filled(bench, upstream, effort.entries)
-    return [one_way(way, bench, upstream, few, many, effort) for way in WAYS]
+    few, many = (filled(bench, on_disk(bench, upstream, count), count) for count in (FEW, effort.entries))
+    note = f"{megabytes(many):,.0f} MB on disk"
+    return [one_way(way, bench, upstream, few, many, effort, note) for way in WAYS]
 
 
-def filled(bench: servers.Bench, upstream: servers.Running, count: int) -> Filled:
-    """A store that holds the answers to questions 0 .. count - 1."""
-    data_dir = bench.scratch / f"data-{count}"
-    askonce = bench.start(servers.AskOnce(upstream.port, memory=0, data_dir=data_dir))
+def on_disk(bench: servers.Bench, upstream: servers.Running, count: int) -> servers.AskOnce:
+    return servers.AskOnce(upstream.port, memory=0, data_dir=bench.scratch / f"data-{count}")
+
+
+def megabytes(store: Filled) -> float:
+    """What the store's files take up."""
+    folder = store.askonce.data_dir
+    return sum(file.stat().st_size for file in folder.iterdir()) / 1e6 if folder else 0
+
+
+def filled(bench: servers.Bench, server: servers.AskOnce, count: int) -> Filled:
+    """The store of this AskOnce with the answers to questions 0 .. count - 1."""
+    askonce = bench.start(server)
     load.ask(askonce.port, load.numbered(0))
     servers.end(askonce.process)
     command = [sys.executable, str(servers.HERE / "fill.py"), "--config", str(askonce.workdir / "askonce.yaml")]
@@ -67,34 +76,25 @@ def filled(bench: servers.Bench, upstream: servers.Running, count: int) -> Fille
     )
     if done.returncode:
         raise load.RunError(f"the store could not be filled: {(done.stderr.strip().splitlines() or ['?'])[-1][:200]}")
-    return Filled(data_dir, count)
+    return Filled(server, count)
 
 
 def one_way(
-    way: Way, outer: servers.Bench, upstream: servers.Running, few: Filled, many: Filled, effort: Effort
+    way: Way, outer: servers.Bench, upstream: servers.Running, few: Filled, many: Filled, effort: Effort, note: str
 ) -> Result:
     """Both stores served and asked in this way. Each store belongs to one process, so they end with the comparison."""
     scratch = outer.scratch / way.row
     scratch.mkdir()
     with servers.Bench(scratch) as bench:
         body = bench.file("numbered.json", load.NUMBERED)
-        large, small = (serving(bench, way, upstream, store, body) for store in (many, few))
+        large, small = (serving(bench, way, store, body) for store in (many, few))
         series = all_hits(upstream, lambda: in_turns(large, small, effort))
-    megabytes = sum(file.stat().st_size for file in many.data_dir.iterdir()) / 1e6
-    return compared(
-        way.row,
-        f"{way.work}; {many.count:,} stored",
-        f"{few.count:,} stored",
-        way.bar,
-        series,
-        f"{megabytes:,.0f} MB on disk",
-    )
+    return compared(way.row, f"{way.work}; {many.count:,} stored", f"{few.count:,} stored", way.bar, series, note)
 
 
-def serving(bench: servers.Bench, way: Way, upstream: servers.Running, store: Filled, body: Path) -> load.Load:
+def serving(bench: servers.Bench, way: Way, store: Filled, body: Path) -> load.Load:
     """AskOnce on this store, with the first, a middle and the last answer checked to be there."""
-    settings = servers.AskOnce(upstream.port, memory=way.memory, readings=way.readings, data_dir=store.data_dir)
-    askonce = bench.start(settings)
+    askonce = bench.start(replace(store.askonce, memory=way.memory, readings=way.readings))
     for number in (0, store.count // 2, store.count - 1):
         found = load.ask(askonce.port, load.numbered(number)).field("x-cache")
         if found != "hit":

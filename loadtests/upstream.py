@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
+import random
 import re
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 import uvloop
@@ -29,8 +31,40 @@ WORDS = (
     "eyes are not very sensitive to it, so nobody calls the sky violet. "
 )
 """Prose, so that it compresses like prose."""
+MORE_WORDS = (
+    "A kettle on the stove is quiet for minutes, then sings, and falls silent again just before it boils. "
+    "The ferry leaves the northern quay at seven, at nine and whenever the harbour master has finished her coffee. "
+    "Most of what we call a recipe is a list of quantities, yet the order of the steps decides how it tastes. "
+    "In 1854 a physician marked the houses of the sick on a street map and found a pump in their middle. "
+    "Bread rises because yeast breathes out, and it stays risen because gluten will not let go of the gas. "
+    "Old maps leave the far coast blank; newer ones fill it with whales, which is more honest than it looks. "
+    "When two clocks disagree, a careful person buys a third, and a wise one asks what the time is needed for. "
+    "Granite cools slowly under a mountain, so its crystals have the leisure to grow to the size of a fingernail. "
+    "The violin's varnish has been analysed five times, with five results and no better violins. "
+    "Copper roofs turn green within a decade near the sea and may take half a century further inland. "
+    "Her grandfather kept bees behind the railway station and sold the honey to passengers on the slow train. "
+    "A queue moves faster for everyone if the person at its head already knows what to ask for. "
+    "Winter wheat is sown before the frost, sleeps under the snow and is knee-high when the spring crops sprout. "
+    "Translators argue about commas more than about nouns, because a dictionary will not settle a pause. "
+    "Sound travels four times as fast in water as in air, which is why a diver cannot tell where a boat is. "
+    "The committee met on Tuesdays, agreed on little and published a report of admirable brevity. "
+    "Salt lowers the freezing point of water, draws moisture out of meat and makes caramel taste of more than sugar. "
+    "Nobody remembers who planted the avenue of limes, but every mayor since has been photographed under them. "
+    "If the bearing runs hot, check the oil first, the alignment second and the opinion of the night shift third. "
+    "Glaciers carry boulders for thousands of years and put them down in fields where farmers swear at them. "
+    "Children learn to count with fingers, then with coins, and finally with the days that are left until summer. "
+    "A lighthouse is painted in stripes for daytime use; the lamp is for when stripes are of no help. "
+)
+"""Sentences for answers that differ from one another."""
 STREAM_ASKED = re.compile(rb'"stream"\s*:\s*true')
 USAGE_ASKED = re.compile(rb'"include_usage"\s*:\s*true')
+
+
+class Known(Protocol):
+    """What is answered."""
+
+    def to(self, body: bytes) -> tuple[bytes, ...]:
+        """The pieces of the response to a request with this body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +74,28 @@ class Answers:
     plain: bytes
     frames: tuple[bytes, ...]
     frames_with_usage: tuple[bytes, ...]
+
+    def to(self, body: bytes) -> tuple[bytes, ...]:
+        if not STREAM_ASKED.search(body):
+            return (self.plain,)
+        return self.frames_with_usage if USAGE_ASKED.search(body) else self.frames
+
+
+@dataclass(frozen=True, slots=True)
+class VariedAnswers:
+    """Every question has an answer of its own, of the same length: sentences in an order that follows from it. Plain
+    only, with all members that OpenAI sends and ids as long as OpenAI's. Made when asked for: for sizes, not speeds."""
+
+    characters: int
+
+    def to(self, body: bytes) -> tuple[bytes, ...]:
+        digest = hashlib.sha256(body).hexdigest()
+        sentences = re.findall(r".+?[.] ", WORDS + MORE_WORDS)
+        random.Random(digest).shuffle(sentences)
+        text = "".join(sentences)
+        if len(text) < self.characters:
+            raise ValueError(f"there are {len(text)} characters of prose, and {self.characters} are wanted")
+        return (plain_as_openai(text[: self.characters], digest),)
 
 
 def answers(characters: int, frame_characters: int) -> Answers:
@@ -54,21 +110,50 @@ def answers(characters: int, frame_characters: int) -> Answers:
 
 def plain(text: str) -> bytes:
     """A whole chat completion as an HTTP/1.1 response."""
-    message: dict[str, object] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
-    body = encode(
-        {
-            "id": "chatcmpl-bench",
-            "object": "chat.completion",
-            "created": 1_700_000_000,
-            "model": MODEL,
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-            "usage": usage(text),
-            "system_fingerprint": "fp_bench",
-        }
+    members = {
+        "id": "chatcmpl-bench",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": MODEL,
+        "choices": whole(text),
+        "usage": usage(text),
+        "system_fingerprint": "fp_bench",
+    }
+    return response(members, "req_bench")
+
+
+def plain_as_openai(text: str, digest: str) -> bytes:
+    """The same with what else is in OpenAI's answers, and with its ids' lengths."""
+    asked = {"cached_tokens": 0, "audio_tokens": 0}
+    answered = dict.fromkeys(
+        ("reasoning_tokens", "audio_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens"), 0
     )
-    return (
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\n"
-        b"content-length: %d\r\n\r\n%s" % (len(body), body)
+    members = {
+        "id": f"chatcmpl-{digest[:29]}",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": f"{MODEL}-2024-07-18",
+        "choices": whole(text),
+        "usage": {**usage(text), "prompt_tokens_details": asked, "completion_tokens_details": answered},
+        "service_tier": "default",
+        "system_fingerprint": f"fp_{digest[:10]}",
+    }
+    return response(members, f"req_{digest[:32]}")
+
+
+def whole(text: str) -> list[dict[str, object]]:
+    """The one choice of a whole answer."""
+    message: dict[str, object] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+    return [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]
+
+
+def response(members: dict[str, object], request_id: str) -> bytes:
+    """A JSON object as an HTTP/1.1 response."""
+    body = encode(members)
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: %s\r\ncontent-length: %d\r\n\r\n%s" % (
+        request_id.encode(),
+        len(body),
+        body,
     )
 
 
@@ -133,7 +218,7 @@ class Tally:
 class Connection(asyncio.Protocol):
     """One client connection. Requests are answered in order; none is pipelined."""
 
-    def __init__(self, known: Answers, tally: Tally, delay_s: float, gap_s: float) -> None:
+    def __init__(self, known: Known, tally: Tally, delay_s: float, gap_s: float) -> None:
         self.known = known
         self.tally = tally
         self.delay_s = delay_s
@@ -168,16 +253,11 @@ class Connection(asyncio.Protocol):
             self.transport.write(self.side_answer())
             return
         self.tally.calls += 1
-        pieces = self.answer()
+        pieces = self.known.to(self.body)
         if self.delay_s == self.gap_s == 0:
             self.transport.write(b"".join(pieces))
             return
         self.work = asyncio.get_running_loop().create_task(self.send_slowly(pieces))
-
-    def answer(self) -> tuple[bytes, ...]:
-        if not STREAM_ASKED.search(self.body):
-            return (self.known.plain,)
-        return self.known.frames_with_usage if USAGE_ASKED.search(self.body) else self.known.frames
 
     def side_answer(self) -> bytes:
         """`/calls` for the rows, `/v1/models` for proxies that look around before they serve."""
@@ -193,7 +273,9 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(options: argparse.Namespace) -> None:
-    known = answers(options.characters, options.frame_characters)
+    known: Known = VariedAnswers(options.characters)
+    if not options.varied:
+        known = answers(options.characters, options.frame_characters)
     tally = Tally()
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(known, tally, options.delay_ms / 1000, options.gap_ms / 1000),
@@ -209,6 +291,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--characters", type=int, default=800, help="length of the answer's text")
     parser.add_argument("--frame-characters", type=int, default=8, help="length of a stream's delta")
+    parser.add_argument("--varied", action="store_true", help="another text for every question")
     parser.add_argument("--delay-ms", type=float, default=0, help="before the first byte")
     parser.add_argument("--gap-ms", type=float, default=0, help="between two frames of a stream")
     uvloop.run(serve(parser.parse_args()))
