@@ -168,7 +168,7 @@ def build(
         settings=_edge_settings(settings, endpoints),
         clock=clock,
     )
-    lane = Lane(reception, observer, ids, _lane_settings(settings, endpoints), clock)
+    lane = Lane(reception, observer, ids, tasks, _lane_settings(settings, endpoints), clock)
     operations = Operations(
         version=VERSION, store=store, flights=flights, leases=leases, metrics=metrics, clock=clock, began=clock()
     )
@@ -392,6 +392,7 @@ def _lane_settings(settings: Settings, endpoints: Mapping[bytes, Endpoint]) -> L
         enabled=server.fast_lane,
         paths=frozenset(endpoints),
         patience=Patience(server.max_header_bytes, server.header_timeout, server.body_timeout, server.keep_alive),
+        looks=settings.store.kind in ("sqlite", "redis"),
     )
 
 

@@ -58,6 +58,7 @@ class Running:
     application: app.Application
     settings: Any
     http: httpx.AsyncClient
+    server: uvicorn.Server
 
     async def chat(
         self, headers: dict[str, str] | None = None, *, key: str | None = ALICE, **members: Any
@@ -150,7 +151,7 @@ async def running(settings: Any, **parts: Any) -> AsyncIterator[Running]:
     await server.on_tick(0)
     try:
         async with client(url) as http:
-            yield Running(url, application, settings, http)
+            yield Running(url, application, settings, http, server)
     finally:
         await _stop(server, listening)
 

@@ -1,14 +1,16 @@
-"""The fast lane: memory hits answered inside the HTTP protocol, before an ASGI task is even made.
+"""The fast lane: hits answered inside the HTTP protocol, before an ASGI task is even made.
 
 uvicorn's httptools protocol makes a task for a request as soon as its headers are complete. This subclass holds an
 ordinary request back until its body is there (from many clients in the same packet), asks `Reception` whether memory
-can answer at once, and if so writes the answer to the transport. Everything else goes on to uvicorn unchanged, as if
-the headers had only just been completed.
+can answer at once, and if so writes the answer to the transport. What memory does not have it looks for in the store
+behind, where there is one. Everything else goes on to uvicorn unchanged, as if the headers had only just been
+completed.
 
 What keeps it honest:
-- It decides nothing: `remembered`, `repeated` and `recall` say what the path has found before, and a request that was
+- It decides nothing: `remembered`, `repeated`, `recall` and `look` say what the path has found, and a request that was
   never considered goes the long way.
-- Order. A request is held only when nothing else is under way on the connection, and handed on in the order it came.
+- Order. A request is held only when nothing else is under way on the connection, and handed on in the order it came. A
+  client that sends on while its answer is looked for ends that: from there on uvicorn has both, and keeps the order.
 - A client that sends its body slowly is handed on after `HOLD_S`; there `server.body_timeout` takes over.
 """
 
@@ -16,20 +18,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from proxy.case import OK, Answer
+from proxy.case import OK, Answer, Case
 from proxy.edge.guard import GuardedProtocol, Patience, Phase
 from proxy.edge.observer import Observer
 from proxy.edge.reception import Packet, Reception
 from proxy.edge.replies import hit_on_wire, valid_request_id
 from proxy.telemetry.ids import Ids
+from proxy.telemetry.tasks import Tasks
 from proxy.types import Entry
 
 HOLD_S = 0.05
@@ -47,6 +50,8 @@ class LaneSettings:
     paths: frozenset[bytes]
     """Cached endpoints' paths, exactly as clients send them."""
     patience: Patience
+    looks: bool
+    """There is a store behind memory that may have what memory has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,40 @@ class Lane:
     reception: Reception
     observer: Observer
     ids: Ids
+    tasks: Tasks
     settings: LaneSettings
     clock: Callable[[], float]
+
+
+@dataclass(slots=True)
+class Looking:
+    """A request whose answer is being looked for, and all that is needed to hand it on."""
+
+    case: Case
+    request_id: bytes
+    packet: bytes = b""
+    """It came in one piece and was never parsed; else it was, into what follows."""
+    url: bytes = b""
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+    task: asyncio.Task[None] | None = None
+    """Not begun as long as the chunk it came in is being read."""
+
+
+class Ordinary:
+    """What httptools' parser says of every request that the lane holds (see `_may_hold`), for when it has moved on."""
+
+    def get_method(self) -> bytes:
+        return b"POST"
+
+    def get_http_version(self) -> str:
+        return "1.1"
+
+    def should_keep_alive(self) -> bool:
+        return True
+
+    def should_upgrade(self) -> bool:
+        return False
 
 
 class LaneProtocol(GuardedProtocol):
@@ -79,24 +116,30 @@ class LaneProtocol(GuardedProtocol):
         self._held_since = 0.0
         self._ended_in_chunk = 0
         """Messages that ended in the chunk that is being read."""
-        self._last_hit: Packet | None = None
-        """What was answered in that chunk."""
+        self._last_read: Packet | None = None
+        """What was answered, or is looked for, in that chunk."""
+        self._looking: Looking | None = None
+        self._may_look = lane.settings.looks
 
     # -- the same bytes again ------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self._looking is not None:
+            self._stop_looking()
         begins_here = self._phase is Phase.QUIET
         if begins_here and self._answered_again(data):
             return
         self._ended_in_chunk = 0
         super().data_received(data)
-        hit = self._take_hit()
-        if hit is not None and begins_here and self._ended_in_chunk == 1 and self._phase is Phase.QUIET:
-            self._lane.reception.remember(data, hit)
+        read = self._take_read()
+        if read is not None and begins_here and self._ended_in_chunk == 1 and self._phase is Phase.QUIET:
+            self._lane.reception.remember(data, read)
+        if self._looking is not None:
+            self._begin_looking(self._looking)
 
-    def _take_hit(self) -> Packet | None:
-        hit, self._last_hit = self._last_hit, None
-        return hit
+    def _take_read(self) -> Packet | None:
+        read, self._last_read = self._last_read, None
+        return read
 
     def _answered_again(self, data: bytes) -> bool:
         """A whole request that came before, byte for byte: its case is known before its head is parsed. The parser,
@@ -107,13 +150,18 @@ class LaneProtocol(GuardedProtocol):
             return False
         self._held_since = perf_counter()
         answer = reception.recall(packet.case)
-        if answer is None or answer.entry is None:
+        found = answer is not None and answer.entry is not None
+        if not found and not self._worth_a_look(packet.case):
             return False
         self._asked = True
         self._stop_waiting()
         self._unset_keepalive_if_required()
-        self._write(answer, answer.entry, packet.request_id)
-        self.answered()
+        if answer is not None and answer.entry is not None:
+            self._write(answer, answer.entry, packet.request_id)
+            self.answered()
+        else:
+            self._looking = Looking(packet.case, packet.request_id, packet=data)
+            self._begin_looking(self._looking)
         return True
 
     # -- holding back --------------------------------------------------------------------------------------------
@@ -148,13 +196,15 @@ class LaneProtocol(GuardedProtocol):
         self._ended_in_chunk += 1
         held = self._held
         if held is not None:
-            if self._answered(held[0] if len(held) == 1 else b"".join(held)):
-                self._held = None
-                self.end_message()
-                self.answered()
+            if self._taken_care_of(held[0] if len(held) == 1 else b"".join(held)):
                 return
             self._hand_on()
         super().on_message_complete()
+
+    def on_message_begin(self) -> None:
+        if self._looking is not None:  # behind it in the same chunk
+            self._stop_looking()
+        super().on_message_begin()
 
     def wait_for_body(self) -> None:
         if self._held is None:
@@ -179,27 +229,93 @@ class LaneProtocol(GuardedProtocol):
             self._hand_on()
         super().send_400_response(msg)
 
+    def busy(self) -> bool:
+        return self._looking is not None or super().busy()
+
     def shutdown(self) -> None:
         if self._held is not None:
             self._hand_on()
+        if self._looking is not None:
+            self._stop_looking()
         super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._held = None
+        looking, self._looking = self._looking, None
+        if looking is not None and looking.task is not None:
+            looking.task.cancel()
         super().connection_lost(exc)
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def _worth_a_look(self, case: Case) -> bool:
+        return self._may_look and case.verdict.read and not case.verdict.pool
+
+    def _begin_looking(self, looking: Looking) -> None:
+        looking.task = self._lane.tasks.spawn(self._look(looking), name="look-up")
+
+    async def _look(self, looking: Looking) -> None:
+        answer: Answer | None = None
+        try:
+            answer = await self._lane.reception.look(looking.case)
+        finally:
+            if self._looking is looking:
+                self._looking = None
+                if answer is None or answer.entry is None or self.flow.write_paused:
+                    self._pass_on(looking)
+                else:
+                    self._write(answer, answer.entry, looking.request_id)
+                    self.answered()
+
+    def _stop_looking(self) -> None:
+        """It takes the long way, where what comes after it can wait for it."""
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            if looking.task is not None:
+                looking.task.cancel()
+            self._pass_on(looking)
+
+    def _pass_on(self, looking: Looking) -> None:
+        """To uvicorn, as if it had only just come."""
+        if looking.packet:
+            self._may_look = False
+            try:
+                super().data_received(looking.packet)
+            finally:
+                self._may_look = self._lane.settings.looks
+            self._take_read()
+            return
+        self.url, self.headers, self.expect_100_continue = looking.url, looking.headers, False
+        parser, self.parser = self.parser, cast("Any", Ordinary())
+        try:
+            self.begin_asgi()
+            super().on_body(looking.body)
+            super().on_message_complete()
+        finally:
+            self.parser = parser
 
     # -- the answer ----------------------------------------------------------------------------------------------
 
-    def _answered(self, body: bytes) -> bool:
+    def _taken_care_of(self, body: bytes) -> bool:
+        """Answered, or looked for. False: it has to take the long way."""
         reception = self._lane.reception
         # Without "/v1": these paths are listed, so nothing else is in them.
         case = reception.remembered(self.url[3:].decode("ascii"), self.headers, body)
-        answer = reception.recall(case) if case is not None else None
-        if answer is None or answer.entry is None:
+        if case is None:
+            return False
+        answer = reception.recall(case)
+        found = answer is not None and answer.entry is not None
+        if not found and not self._worth_a_look(case):
             return False
         request_id = self._own_request_id()
-        self._write(answer, answer.entry, request_id)
-        self._last_hit = Packet(answer.case, request_id)
+        self._last_read = Packet(case, request_id)
+        self._held = None
+        self.end_message()
+        if answer is not None and answer.entry is not None:
+            self._write(answer, answer.entry, request_id)
+            self.answered()
+        else:
+            self._looking = Looking(case, request_id, url=self.url, headers=self.headers, body=body)
         return True
 
     def _own_request_id(self) -> bytes:

@@ -90,6 +90,11 @@ class Reception:
         """What memory can answer at once."""
         return self._pipeline.recall(case)
 
+    async def look(self, case: Case) -> Answer | None:
+        """What the store behind memory can answer as it is. Never fails: a store that does has nothing."""
+        found = await self._pipeline.look(case)
+        return self._pipeline.fit(case, found) if found is not None else None
+
     def consider(self, endpoint: Endpoint, target: str, headers: Pairs, body: bytes) -> Considered:
         """Raises `errors.RequestError`."""
         key = self._key(target, headers, body)

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy.errors import CacheFailure
+from proxy.types import Digest, Entry
 from tests.path.faults import CHAT, Wire, case, post, wire
 from tests.provider import Provider, completion, plain
 from tests.running import BOB, Running, Start, frames, question, said
@@ -253,3 +255,168 @@ async def test_a_path_with_a_query_is_another_question(proxy: Running, provider:
     for cache in ("miss", "hit"):
         assert (await proxy.post(f"{CHAT}?api-version=1", body)).headers["x-cache"] == cache
     assert provider.last.target == "/v1/chat/completions?api-version=1"
+
+
+# --- what memory does not have is looked for in the store behind, from the lane
+
+
+class HeldStore:
+    """The store behind, whose look-ups wait at a gate."""
+
+    def __init__(self, proxy: Running) -> None:
+        self.looks = 0
+        self.asked = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._get = proxy.application.store.get
+        proxy.application.store.get = self.get  # type: ignore[method-assign]
+
+    async def get(self, name: Digest) -> Entry | None:
+        self.looks += 1
+        self.asked.set()
+        await self.gate.wait()
+        return await self._get(name)
+
+    def hold(self) -> None:
+        self.asked.clear()
+        self.gate.clear()
+
+
+@pytest.fixture
+async def behind(askonce: Start) -> Any:
+    """A proxy without a memory tier, that has answered seeds 0 and 1 and read both questions, and its store."""
+    async with askonce(FAST | {"store.memory": 0}) as running:
+        for seed in (0, 1):
+            for _ in range(2):
+                await running.chat(seed=seed)
+        yield running, HeldStore(running)
+
+
+@pytest.fixture(params=["never parsed", "parsed"])
+def fields(request: pytest.FixtureRequest) -> list[str]:
+    """With a field of its own a request is not the very packet that came before."""
+    return [] if request.param == "never parsed" else ["x-own: 1"]
+
+
+async def known(connection: Wire, fields: list[str]) -> None:
+    """Each question once on this connection, in this very form."""
+    for seed in (0, 1):
+        assert await ask(connection, seed=seed) == ("hit", f"Answer {seed + 1}")
+
+
+async def test_a_hit_behind_memory_takes_the_fast_lane_too(behind: tuple[Running, HeldStore]) -> None:
+    proxy, store = behind
+    long_way = 0
+    edge = proxy.application.edge
+
+    async def counting(*arguments: Any) -> None:
+        nonlocal long_way
+        long_way += 1
+        await edge(*arguments)
+
+    proxy.application.edge = counting  # type: ignore[assignment]
+    async with wire(proxy.url) as connection:
+        await known(connection, [])  # read once on this client's own long way
+        long_way = store.looks = 0
+        for fields in ([], ["x-own: 1"], []):
+            assert await ask(connection, *fields, seed=0) == ("hit", "Answer 1")
+    assert (long_way, store.looks) == (0, 3)
+
+
+async def test_what_is_in_the_same_packet_behind_a_look_up_is_answered_behind_it(
+    behind: tuple[Running, HeldStore], fields: list[str]
+) -> None:
+    proxy, _ = behind
+    async with wire(proxy.url) as connection:
+        await known(connection, fields)
+        connection.send(b"".join(post(question(seed=seed), *fields) for seed in (0, 1, 0)))
+        assert [said(await connection.answer()) for _ in range(3)] == ["Answer 1", "Answer 2", "Answer 1"]
+        await known(connection, fields)
+
+
+async def test_what_comes_while_an_answer_is_looked_for_is_answered_behind_it(
+    behind: tuple[Running, HeldStore], fields: list[str]
+) -> None:
+    proxy, store = behind
+    async with wire(proxy.url) as connection:
+        await known(connection, fields)
+        store.hold()
+        connection.ask(*fields, seed=0)
+        await store.asked.wait()
+        whole = post(question(seed=1), *fields)
+        connection.send(whole[:50])
+        await asyncio.sleep(0.02)  # it arrives, and is no whole request yet
+        connection.send(whole[50:])
+        connection.ask(*fields, seed=0)
+        store.gate.set()
+        assert [said(await connection.answer()) for _ in range(3)] == ["Answer 1", "Answer 2", "Answer 1"]
+        await known(connection, fields)
+
+
+async def test_a_repeated_question_whose_answer_is_gone_goes_upstream(
+    behind: tuple[Running, HeldStore], provider: Provider, fields: list[str]
+) -> None:
+    proxy, _ = behind
+    async with wire(proxy.url) as connection:
+        await known(connection, fields)
+        await proxy.application.store.purge()
+        assert await ask(connection, *fields, seed=0) == ("miss", "Answer 3")
+        assert await ask(connection, *fields, seed=0) == ("hit", "Answer 3")
+        assert await ask(connection, seed=1) == ("miss", "Answer 4")
+    assert provider.calls == 4
+
+
+async def test_a_store_that_fails_a_look_up_from_the_lane_is_a_miss(
+    behind: tuple[Running, HeldStore], fields: list[str]
+) -> None:
+    proxy, store = behind
+
+    async def failing(_name: Digest) -> Entry | None:
+        raise CacheFailure("the disk is gone")
+
+    store._get = failing  # type: ignore[assignment]
+    async with wire(proxy.url) as connection:
+        assert await ask(connection, *fields, seed=0) == ("miss", "Answer 3")
+
+
+async def test_who_leaves_while_its_answer_is_looked_for_leaves_nothing_behind(
+    behind: tuple[Running, HeldStore], fields: list[str]
+) -> None:
+    proxy, store = behind
+    async with wire(proxy.url) as connection:
+        await known(connection, fields)
+        store.hold()
+        connection.ask(*fields, seed=0)
+        await store.asked.wait()
+        await connection.reset()
+    while [task for task in asyncio.all_tasks() if task.get_name() == "look-up"]:
+        await asyncio.sleep(0)
+    store.gate.set()
+    async with wire(proxy.url) as connection:
+        await known(connection, fields)
+
+
+async def test_a_look_up_that_is_under_way_at_a_stop_is_still_answered(askonce: Start, fields: list[str]) -> None:
+    async with askonce(FAST | {"store.memory": 0, "server.drain_timeout": 5}) as proxy:
+        for _ in range(2):
+            await proxy.chat(seed=0)
+        store = HeldStore(proxy)
+        store.hold()
+        async with wire(proxy.url) as connection:
+            connection.ask(*fields, seed=0)
+            await store.asked.wait()
+            for protocol in [*proxy.server.server_state.connections]:
+                protocol.shutdown()
+            store.gate.set()
+            answer = await connection.answer()
+            assert (answer.headers["x-cache"], said(answer)) == ("hit", "Answer 1")
+            assert answer.headers["connection"] == "close"
+
+
+async def test_a_caller_who_wants_no_stored_answer_is_not_looked_for(behind: tuple[Running, HeldStore]) -> None:
+    proxy, store = behind
+    async with wire(proxy.url) as connection:
+        for _ in range(2):
+            connection.ask("cache-control: no-cache", seed=0)
+            assert (await connection.answer()).headers["x-cache"] == "miss"
+    assert store.looks == 0
