@@ -124,27 +124,28 @@ def askonce_process(provider: Provider, tmp_path: Path) -> Callable[..., Abstrac
     @asynccontextmanager
     async def start(*arguments: str, environ: dict[str, str] | None = None) -> AsyncIterator[Process]:
         port = _free_port()
-        command = [sys.executable, "-m", "proxy", "serve", "--host", "127.0.0.1", "--port", str(port), *arguments]
         places = {"ASKONCE_UPSTREAM": provider.url, "ASKONCE_DATA_DIR": str(tmp_path / "data")}
-        path = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
         async with AsyncExitStack() as stack:
-            stdout = stack.enter_context((tmp_path / "stdout").open("ab"))
-            stderr = stack.enter_context((tmp_path / "stderr").open("ab"))
             http = await stack.enter_async_context(client(f"http://127.0.0.1:{port}"))
-            popen = stack.enter_context(
-                subprocess.Popen(
-                    command, env=path | places | (environ or {}), cwd=tmp_path, stdout=stdout, stderr=stderr
-                )
-            )
+            popen = stack.enter_context(launch(tmp_path, port, *arguments, environ=places | (environ or {})))
             stack.callback(popen.kill)
             process = Process(popen, f"http://127.0.0.1:{port}", tmp_path, http)
-            await _alive(process)
+            await alive(process)
             yield process
 
     return start
 
 
-async def _alive(process: Process) -> None:
+def launch(folder: Path, port: int, *arguments: str, environ: dict[str, str]) -> subprocess.Popen[bytes]:
+    """`python -m proxy serve` in this folder, which gets what it says. It sees no other environment than this."""
+    command = [sys.executable, "-m", "proxy", "serve", "--host", "127.0.0.1", "--port", str(port), *arguments]
+    own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder)}
+    with (folder / "stdout").open("ab") as stdout, (folder / "stderr").open("ab") as stderr:
+        return subprocess.Popen(command, env=own | environ, cwd=folder, stdout=stdout, stderr=stderr)
+
+
+async def alive(process: Process) -> None:
+    """Until it answers. Fails when it ended instead."""
     while process.popen.poll() is None:
         try:
             await process.http.get("/livez")

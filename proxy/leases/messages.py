@@ -4,11 +4,14 @@
     data    bytes of the body                       any number
     end     {"stored", "reason"}                    last, when the call ended well
     error   {"kind", "message", "reason"}           last, when it failed
-    gone    nothing                                 last: this replica knows nothing of such a call
+    gone    nothing                                 last: this replica knows nothing of such a call, or stops
+    alive   nothing                                 between the others, while there is nothing to say
 
-Each carries a tag: HMAC-SHA-256 (RFC 2104), truncated to half, over the run's token, the message's number, its kind and
-its content. So whoever can write to Redis without the installation's secret can neither put words in a model's mouth,
-nor leave any out, nor change their order.
+Each carries a tag: HMAC-SHA-256 (RFC 2104), truncated to half, over the question that is asked, whose call it is, the
+message's number, its kind and its content. So whoever can write to Redis without the installation's secret can put no
+words in a model's mouth, leave none out, not change their order, and not pass one question's answer off as another's.
+
+`alive` takes no number of its own: one that was lost is not missed.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ class Kind(StrEnum):
     END = "end"
     ERROR = "error"
     GONE = "gone"
+    ALIVE = "alive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Message:
 
 
 class Seal:
-    """Tags messages and checks tags."""
+    """Tags messages and checks tags. `about` says which question a run answers, and whose call it is."""
 
     def __init__(self, secret: bytes) -> None:
         self.rekey(secret)
@@ -55,24 +59,24 @@ class Seal:
         """From now on this secret."""
         self._key = hmac.digest(secret, b"askonce run tag v1", "sha256")
 
-    def fields(self, token: str, number: int, message: Message) -> tuple[bytes, ...]:
+    def fields(self, about: str, number: int, message: Message) -> tuple[bytes, ...]:
         """The message as a stream entry's fields and values."""
         kind = message.kind.encode()
-        return (b"kind", kind, b"content", message.content, b"tag", self._tag(token, number, kind, message.content))
+        return (b"kind", kind, b"content", message.content, b"tag", self._tag(about, number, kind, message.content))
 
-    def opened(self, token: str, number: int, pairs: list[bytes]) -> Message:
+    def opened(self, about: str, number: int, pairs: list[bytes]) -> Message:
         """The message of an entry. Raises `errors.Unreadable` where it is not of this secret, run and place."""
         fields = dict(zip(pairs[::2], pairs[1::2], strict=False))
         kind, content = fields.get(b"kind", b""), fields.get(b"content", b"")
-        if not hmac.compare_digest(self._tag(token, number, kind, content), fields.get(b"tag", b"")):
+        if not hmac.compare_digest(self._tag(about, number, kind, content), fields.get(b"tag", b"")):
             raise Unreadable("a message's tag is not of this run and secret", code="tag")
         try:
             return Message(Kind(kind.decode()), content)
         except ValueError as unknown:  # of a newer version
             raise Unreadable(f"a message of an unknown kind {kind!r}", code="version") from unknown
 
-    def _tag(self, token: str, number: int, kind: bytes, content: bytes) -> bytes:
-        sealed = framed((token.encode(), number.to_bytes(8, "big"), kind, content))
+    def _tag(self, about: str, number: int, kind: bytes, content: bytes) -> bytes:
+        sealed = framed((about.encode(), number.to_bytes(8, "big"), kind, content))
         return hmac.digest(self._key, sealed, "sha256")[:_TAG_BYTES]
 
 

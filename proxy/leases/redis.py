@@ -16,7 +16,8 @@ All of them share a hash slot. One connection listens for everything, the runnin
                                           run:A.1 += end                     ends its own flight
 
 A call that nobody follows costs one round trip before it and one write behind it. While the holder lives it renews its
-leases three times in their time; when it dies they end by themselves, and whoever followed takes them. Who finds `-`
+leases three times in their time, and says so in the streams; when it dies they end by themselves, and whoever followed
+takes them. A lease that was lost on the way (dropped, evicted) ends nothing for those who follow already. Who finds `-`
 where a lease was looks at the store once more: between its look-up and now the answer came in.
 """
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -34,7 +36,7 @@ from redis.exceptions import ResponseError
 from proxy.errors import CacheFailure
 from proxy.leases.base import NOBODY, Taken
 from proxy.leases.messages import Kind, Message, Seal
-from proxy.leases.redis_follow import Follower, Patience
+from proxy.leases.redis_follow import Follower, Patience, about
 from proxy.leases.redis_lead import Leader, Run
 from proxy.redis_link.link import Link
 from proxy.redis_link.script import Command, Script, Word
@@ -76,6 +78,7 @@ INBOX_MS: Final = 60_000
 INBOX_LENGTH: Final = 10_000
 LISTEN_MS: Final = 2000
 MESSAGES_AT_ONCE: Final = 256
+FOLLOWED_LATELY: Final = 1000
 
 
 class RedisLeases:
@@ -113,6 +116,8 @@ class RedisLeases:
         """By token: what we ask, or what is still told to followers."""
         self._followed: dict[bytes, Follower] = {}
         """By the key of the stream."""
+        self._left: deque[bytes] = deque(maxlen=FOLLOWED_LATELY)
+        """Streams that were followed."""
         self._heard = "0-0"
         self._background: list[asyncio.Task[None]] = []
         link.learn(TAKE, RENEW, RELEASE)
@@ -131,14 +136,16 @@ class RedisLeases:
         try:
             [taken] = await self._link.run([TAKE.call([key], token, self._ttl_ms)])
         except CacheFailure:
+            # Maybe it is taken all the same, and only the reply was late: nobody shall follow what nobody tells.
+            self._give_back(key, token, ENDED)
             return NOBODY
         if isinstance(taken, ResponseError):  # a full Redis, say
             logger.debug("a lease cannot be taken: %s", taken)
             return NOBODY
-        holder, look_first = taken[0].decode(), bool(taken[1])
+        holder, look_first = taken[0].decode("ascii", "replace"), bool(taken[1])
         if holder != token:
             return await self._follow(key, holder)
-        told = Run(self._writes, self._seal, token, self._run_key(token))
+        told = self._run(key, token)
         leader = Leader(told, key, look_first=look_first, over=partial(self._over, key, token))
         self._held[token] = leader
         return Taken(lease=leader)
@@ -152,8 +159,8 @@ class RedisLeases:
 
     async def close(self) -> None:
         """As `Leases.close`."""
-        for token, leader in list(self._held.items()):
-            self._over(leader.key, token, stored=False)
+        for leader in list(self._held.values()):
+            leader.give_up()
         for follower in list(self._followed.values()):
             follower.hear(Message(Kind.GONE))
         for task in self._background:
@@ -165,39 +172,55 @@ class RedisLeases:
     # -- following ---------------------------------------------------------------------------------------------------
 
     async def _follow(self, key: str, holder: str) -> Taken:
-        run = self._run_key(holder).encode()
-        if run in self._followed:
-            return NOBODY  # after something was deleted a question may be asked anew beside the one that follows
+        replica, run = holder.partition(".")[0], self._run_key(holder).encode()
+        # Our own: a call that our own board lets nobody join any more. One that was followed: after something was
+        # deleted a question may be asked anew beside it, and one that got lost would get lost again.
+        if replica == self._replica or run in self._followed or run in self._left:
+            return NOBODY
         follower = Follower(
-            self._link, self._seal, holder, run=run, lease=key, patience=self._patience, leave=self._followed.pop
+            self._link, self._seal, holder, run=run, lease=key, patience=self._patience, leave=self._leave
         )
         self._followed[run] = follower
-        inbox = f"{self._prefix}:in:{holder.partition('.')[0]}"
+        asking = self._posted(f"{self._prefix}:in:{replica}", "follow", key, holder)
+        # Makes our own listener look up, and listen to the new stream too.
+        waking = self._posted(self._inbox, "wake", key, holder)
         try:
-            # The second of these makes our own listener look up, and listen to the new stream too.
-            await self._link.run([*self._posted(inbox, "follow", holder), *self._posted(self._inbox, "wake", holder)])
-        except CacheFailure:
+            replies = await self._link.run([*asking, *waking])
+        except CacheFailure as failure:
+            replies = [failure]
+        if any(isinstance(reply, CacheFailure | ResponseError) for reply in replies):
             await follower.aclose()
             return NOBODY
         return Taken(running=follower)
 
-    def _posted(self, inbox: str, what: str, token: str) -> list[Command]:
-        return [
-            ("XADD", inbox, "MAXLEN", "~", INBOX_LENGTH, "*", "what", what, "token", token),
-            ("PEXPIRE", inbox, INBOX_MS),
-        ]
+    def _posted(self, inbox: str, what: str, lease: str, token: str) -> list[Command]:
+        fields = ("what", what, "lease", lease, "token", token)
+        return [("XADD", inbox, "MAXLEN", "~", INBOX_LENGTH, "*", *fields), ("PEXPIRE", inbox, INBOX_MS)]
+
+    def _leave(self, run: bytes) -> None:
+        if self._followed.pop(run, None) is not None:
+            self._left.append(run)
 
     # -- leading -----------------------------------------------------------------------------------------------------
 
     def _over(self, key: str, token: str, *, stored: bool) -> None:
         """In the queue behind the answer, so that it is there before anyone can take the lease."""
-        self._writes.add(RELEASE.call([key], token, STORED if stored else ENDED, MARK_MS))
-        self._held.pop(token, None)
+        self._give_back(key, token, STORED if stored else ENDED)
+        telling = self._held[token].telling
+        if telling is None:
+            del self._held[token]
+        else:
+            telling.add_done_callback(lambda _: self._held.pop(token))
+
+    def _give_back(self, key: str, token: str, mark: bytes) -> None:
+        self._writes.add(RELEASE.call([key], token, mark, MARK_MS))
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(self._ttl_s / 3)
             renewals = [RENEW.call([leader.key], token, self._ttl_ms) for token, leader in self._held.items()]
+            for leader in self._held.values():
+                leader.alive()
             if renewals:
                 try:
                     await self._link.run(renewals)
@@ -236,17 +259,18 @@ class RedisLeases:
             for _, pairs in entries:
                 fields = dict(zip(pairs[::2], pairs[1::2], strict=False))
                 if fields.get(b"what") == b"follow":
-                    self._tell(fields.get(b"token", b"").decode("ascii", "replace"))
+                    lease, token = (fields.get(name, b"").decode("ascii", "replace") for name in (b"lease", b"token"))
+                    self._tell(lease, token)
 
-    def _tell(self, token: str) -> None:
+    def _tell(self, lease: str, token: str) -> None:
         """Somebody wants to follow this call."""
         leader = self._held.get(token)
         if leader is None:
-            # It is over, and nobody was told: whoever asks now looks at the store first.
-            Run(self._writes, self._seal, token, self._run_key(token)).say(Message(Kind.GONE))
-        elif not leader.telling:
-            leader.telling = True
-            self._tasks.spawn(leader.tell(), name="redis run")
+            # It is over, and either all of it is in the stream already, or nobody was told: then whoever asks now looks
+            # at the store first.
+            self._run(lease, token).say(Message(Kind.GONE))
+        elif leader.telling is None:
+            leader.telling = self._tasks.spawn(leader.tell(), name="redis run")
 
     # -- names -------------------------------------------------------------------------------------------------------
 
@@ -259,6 +283,9 @@ class RedisLeases:
 
     def _run_key(self, token: str) -> str:
         return f"{self._prefix}:run:{token}"
+
+    def _run(self, lease: str, token: str) -> Run:
+        return Run(self._writes, self._seal, about(lease, token), self._run_key(token))
 
 
 CROWDED_MS: Final = 20

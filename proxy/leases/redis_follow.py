@@ -8,9 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from redis.exceptions import ResponseError
-
-from proxy.errors import AskOnceError, CacheFailure, Overloaded, Unreadable, UpstreamInterrupted
+from proxy.errors import CacheFailure, Overloaded, Unreadable, UpstreamInterrupted
 from proxy.leases import messages
 from proxy.leases.messages import Kind, Message, Seal
 from proxy.redis_link.link import Link
@@ -19,13 +17,14 @@ from proxy.types import Pairs
 ROOM_BYTES: Final = 1 << 20
 """What may be here unread. What comes after it stays in Redis until there is room."""
 
-OVER: Final = (b"-", b"~")
-"""What a lease's key holds for a while after it was released."""
+LOOKS: Final = 10
+"""How often in the time after which a holder is gone a follower that hears nothing looks around."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: without a sign of the holder it is gone after `ttl_s`; for its answer to begin `wait_s` is waited."""
+    """Seconds: who is not heard for `ttl_s` and holds no lease is gone, and so is who is not heard for twice that. For
+    an answer to begin `wait_s` is waited."""
 
     ttl_s: float
     wait_s: float
@@ -43,7 +42,7 @@ class Follower:
         run: bytes,
         lease: str,
         patience: Patience,
-        leave: Callable[[bytes, None], object],
+        leave: Callable[[bytes], None],
     ) -> None:
         self.status = 0
         self.headers: Pairs = ()
@@ -58,6 +57,7 @@ class Follower:
         """How far of the stream is heard."""
         self._link, self._seal = link, seal
         self._token, self._lease = token, lease
+        self._about = about(lease, token)
         self._patience = patience
         self._leave = leave
         self._messages: deque[Message] = deque()
@@ -80,41 +80,46 @@ class Follower:
         for place, pairs in entries:
             self.place = place.decode()
             try:
-                message = self._seal.opened(self._token, self._number, pairs)
+                message = self._seal.opened(self._about, self._number, pairs)
             except Unreadable:
                 message = Message(Kind.GONE)  # not of its holder, or something is missing: no further
-            self._number += 1
             self.hear(message)
 
     def hear(self, message: Message) -> None:
         """The next one."""
-        self._messages.append(message)
-        self._bytes += len(message.content)
         self._news.set()
+        if message.kind is not Kind.ALIVE:
+            self._number += 1
+            self._messages.append(message)
+            self._bytes += len(message.content)
 
     # -- the flight's side -------------------------------------------------------------------------------------------
 
     async def begun(self) -> bool:
         """As `Running.begun`."""
-        until = asyncio.get_running_loop().time() + self._patience.wait_s
-        while not self._over:
-            if self.status and self.streaming and self._body:
-                return True
-            left = until - asyncio.get_running_loop().time()
-            # What streams has begun when its head is here: from then on it takes the time it takes.
-            if left <= 0 and not self.status:
-                self.useless = True
-                return False
-            if not await self._take_one():
-                return False
+        try:
+            async with asyncio.timeout(self._patience.wait_s) as limit:
+                while not self._over and not (self.streaming and self._body):
+                    if not await self._take_one():
+                        return False
+                    if self.status:
+                        limit.reschedule(None)  # its head is here: from now on it takes the time it takes
+        except TimeoutError:
+            self.useless = True
+            return False
+        except Overloaded:
+            return False  # it was given up, or is too large to be told: nothing of it was passed on
         return True
 
     async def ended(self) -> bool:
         """As `Running.ended`."""
-        while not self._over:
-            if not await self._take_one():
-                return False
-            self._body.clear()
+        try:
+            while not self._over:
+                if not await self._take_one():
+                    return False
+                self._body.clear()
+        except Overloaded:
+            return False
         return True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -128,7 +133,7 @@ class Follower:
 
     async def aclose(self) -> None:
         """As `Running.aclose`."""
-        self._leave(self.run, None)
+        self._leave(self.run)
 
     async def _take_one(self) -> bool:
         """The next message, taken in. False: there is none, and none will come. Raises what the call failed with."""
@@ -145,37 +150,36 @@ class Follower:
                 self.stored, self.reason = messages.read_end(message)
                 self._over = True
             case Kind.ERROR:
-                return self._failed(messages.read_failure(message))
-            case Kind.GONE:
+                raise messages.read_failure(message)
+            case Kind.GONE | Kind.ALIVE:  # the latter is never kept
                 return False
         return True
 
-    def _failed(self, error: AskOnceError) -> bool:
-        if isinstance(error, Overloaded):
-            return False  # a holder that shuts down is as good as gone
-        raise error
-
     async def _hears_more(self) -> bool:
         """Until there is a message. False: its holder is gone."""
-        over_before = False
+        time, ttl_s = asyncio.get_running_loop().time, self._patience.ttl_s
+        heard = time()
         while not self._messages:
             self._news.clear()
             try:
-                async with asyncio.timeout(self._patience.ttl_s / 3):
+                async with asyncio.timeout(ttl_s / LOOKS):
                     await self._news.wait()
+                heard = time()
             except TimeoutError:
-                holder = await self._holder()
-                over = holder in OVER
-                if not over and holder != self._token.encode():
+                silent_s = time() - heard
+                # While it holds its lease, who gives up would only be told to follow it again.
+                if silent_s >= 2 * ttl_s or (silent_s >= ttl_s and not await self._is_held()):
                     return bool(self._messages)
-                if over and over_before:  # released, and its end did not reach us
-                    return bool(self._messages)
-                over_before = over
         return True
 
-    async def _holder(self) -> bytes | None:
+    async def _is_held(self) -> bool:
         try:
             [holder] = await self._link.run([("GET", self._lease)])
         except CacheFailure:
-            return None
-        return None if isinstance(holder, ResponseError) else holder
+            return False
+        return bool(holder == self._token.encode())
+
+
+def about(lease: str, token: str) -> str:
+    """What a run's messages are sealed with: the question, by the key of its lease, and whose call it is."""
+    return f"{lease} {token}"

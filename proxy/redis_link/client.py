@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection
@@ -32,10 +33,16 @@ Reply = Any
 CLUSTER_AT_ONCE = 32
 """Commands that are under way in a Cluster at once: each takes a connection of its own there."""
 
+NODE_CONNECTIONS = 4 * CLUSTER_AT_ONCE
+"""The most that redis-py opens to one of its nodes: those that are being closed count too."""
+
 SCANNED_AT_ONCE = 1000
 """Keys looked at by one SCAN: a fraction of a millisecond of Redis' time."""
 
 CLOSED = "the way to Redis is closed"
+
+ENDED = "the connection has ended"
+"""What uvloop says with a RuntimeError when something is to be written to a connection that is closed already."""
 
 START = b"0"
 """The cursor a scan begins and ends with."""
@@ -125,7 +132,7 @@ class NodeClient:
             except (RedisConnectionError, OSError) as broken:
                 if isinstance(broken, TimeoutError):
                     raise
-                await self._close_idle()  # they are of the same age
+                await self._close_idle(wait=False)  # they are of the same age
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         return await self._run_on(connection, commands, limit_s)
 
@@ -136,12 +143,14 @@ class NodeClient:
                     await connection.connect()  # type: ignore[no-untyped-call]
             async with Deadline(limit_s):
                 replies = await _talk(connection, commands)
-        except BaseException:
+        except BaseException as failure:
             await connection.disconnect(nowait=True)
+            if isinstance(failure, RuntimeError):
+                raise RedisConnectionError(ENDED) from failure
             raise
         self._idle.append(connection)
         if self._closed:  # meanwhile
-            await self._close_idle()
+            await self._close_idle(wait=True)
         return replies
 
     async def scan(self, pattern: str, limit_s: float) -> AsyncIterator[list[bytes]]:
@@ -159,18 +168,20 @@ class NodeClient:
     async def close(self) -> None:
         """As `Client.close`."""
         self._closed = True
-        await self._close_idle()
+        await self._close_idle(wait=True)
         for sentinel in self._sentinels:
             await sentinel.aclose()
 
-    async def _close_idle(self) -> None:
+    async def _close_idle(self, *, wait: bool) -> None:
+        """`wait`: until they are closed, over TLS with a last word to the server, or as long as connecting may take."""
         idle, self._idle = self._idle, []
-        for connection in idle:
-            await connection.disconnect(nowait=True)
+        await asyncio.gather(*(each.disconnect(nowait=not wait) for each in idle), return_exceptions=True)
 
 
 async def _talk(connection: AbstractConnection, commands: Sequence[Command]) -> list[Reply]:
-    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    # hiredis packs in an eighth of the time that redis-py takes: 2 us for 8 look-ups instead of 17.
+    packed = b"".join(map(pack_command, commands))  # type: ignore[arg-type]  # its stub knows tuples of one
+    await connection.send_packed_command(packed, check_health=False)
     replies: list[Reply] = []
     for _ in commands:
         try:
@@ -190,7 +201,8 @@ class ClusterClient:
         self._room = asyncio.Semaphore(CLUSTER_AT_ONCE)
 
     async def run(self, commands: Sequence[Command], limit_s: float) -> list[Reply]:
-        """As `Client.run`. Commands on one key run in their order, those on different keys side by side."""
+        """As `Client.run`. Commands on one key run in their order, those on different keys side by side. INFO is that
+        of every node."""
         cluster = await self._connected()
         replies: list[Reply] = [None] * len(commands)
         by_key: dict[object, list[int]] = {}
@@ -213,7 +225,9 @@ class ClusterClient:
     async def _one(self, cluster: RedisCluster, command: Command) -> Reply:
         async with self._room:
             try:
-                return await cluster.execute_command(*command)
+                if command[0] != "INFO":
+                    return await _sent(cluster, command)
+                return b"\n".join([await _sent(cluster, command, node) for node in cluster.get_primaries()])
             except ResponseError as refusal:
                 return refusal
 
@@ -223,9 +237,10 @@ class ClusterClient:
         for node in cluster.get_primaries():
             cursor = None
             while cursor != 0:
-                asked = ("SCAN", cursor or 0, "MATCH", pattern, "COUNT", SCANNED_AT_ONCE)
                 async with Deadline(limit_s):
-                    cursors, keys = await cluster.execute_command(*asked, target_nodes=node)
+                    cursors, keys = await _sent(
+                        cluster, ("SCAN", cursor or 0, "MATCH", pattern, "COUNT", SCANNED_AT_ONCE), node
+                    )
                 [cursor] = cursors.values()
                 yield keys
 
@@ -244,7 +259,7 @@ class ClusterClient:
     def _made(self) -> RedisCluster:
         given = self._access.common() | ({"ssl": True} if self._access.address.tls else {})
         nodes = [ClusterNode(host, port) for host, port in self._access.address.hosts]
-        cluster = RedisCluster(startup_nodes=nodes, max_connections=4 * CLUSTER_AT_ONCE, **given)
+        cluster = RedisCluster(startup_nodes=nodes, max_connections=NODE_CONNECTIONS, **given)
         # Replies as Redis sends them, as from a single server; but what it asks for itself the client must understand.
         for command in list(cluster.response_callbacks):
             if not command.startswith(("CLUSTER", "COMMAND")):
@@ -256,6 +271,16 @@ class ClusterClient:
         self._closed = True
         if self._cluster is not None:
             await self._cluster.aclose()
+
+
+async def _sent(cluster: RedisCluster, command: Command, node: ClusterNode | None = None) -> Reply:
+    for _ in range(NODE_CONNECTIONS):
+        try:
+            return await cluster.execute_command(*command, target_nodes=node)
+        except RuntimeError:
+            # ENDED: nothing was sent, redis-py has thrown that connection away and would take the next of the same age.
+            await asyncio.sleep(0)
+    raise RedisConnectionError(ENDED)
 
 
 def _pool(access: Access) -> ConnectionPool:

@@ -89,7 +89,7 @@ class Link:
             async for keys in self._client.scan(pattern, self._limit_s):
                 yield keys
         except _FAILURES as failure:
-            raise self._down(*_why(failure, self._limit_s)) from failure
+            raise self._down(*_why(failure, self._limit_s)) from _cause(failure)
 
     def _refuse_refusals(self, replies: Sequence[Reply]) -> None:
         # Without what a probe asks for nothing else is of use: a missing permission is as bad as no answer.
@@ -108,7 +108,7 @@ class Link:
         try:
             replies = await self._client.run(commands, limit_s)
         except _FAILURES as failure:
-            raise self._down(*_why(failure, limit_s)) from failure
+            raise self._down(*_why(failure, limit_s)) from _cause(failure)
         for reply in replies:
             if isinstance(reply, _NOT_READY):
                 raise self._down("not_ready", _first_line(reply)) from reply
@@ -149,7 +149,12 @@ def _why(failure: Exception, limit_s: float) -> tuple[str, str]:
     return "unreachable", _first_line(failure)
 
 
+def _cause(failure: Exception) -> Exception | None:
+    """Not this one: it names every Sentinel with all it was given, in some versions the password too."""
+    return None if isinstance(failure, MasterNotFoundError) else failure
+
+
 def _first_line(failure: Exception) -> str:
     if isinstance(failure, MasterNotFoundError):
-        return str(failure).partition(" : ")[0]  # what follows is every Sentinel with all it was given
+        return str(failure).partition(" : ")[0]
     return (str(failure).splitlines() or [type(failure).__name__])[0][:200]

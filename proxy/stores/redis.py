@@ -144,12 +144,19 @@ class RedisStore:
         if entry.generation != self._generation or len(entry.body) > self._codec.max_body or ttl_ms < 1:
             return False
         if not self._may_write(len(entry.body)):
-            self.errors["put_refused"] += 1
-            return False
-        frame = await self._encoded(entry)
+            return self._refused(entry)
+        self._pending[entry.name] = entry
+        try:
+            frame = await self._encoded(entry)
+        except BaseException:
+            self._drop(entry)
+            raise
+        if self._pending.get(entry.name) is not entry:
+            return False  # deleted, purged or replaced while a thread made its frame: what came later stays
+        if not self._writes.has_room_for(len(frame)):
+            return self._refused(entry)
         fields = ("frame", frame, "model", entry.model)
         written = self._writes.add(PUT.call([self._key(entry.name)], ttl_ms, *fields), len(frame) + KEY_BYTES)
-        self._pending[entry.name] = entry
         written.add_done_callback(partial(self._written, entry))
         return True
 
@@ -168,12 +175,13 @@ class RedisStore:
     async def purge(self, *, dry_run: bool = False) -> int:
         """Begin a new generation, then sweep. When it cannot be told (CacheFailure) it holds in this process all the
         same, and is told to the others as soon as Redis is heard again."""
-        await self._writes.settled()
-        if dry_run:
-            return await self._count(self._key_pattern(self._generation))
         before = self._generation
-        self._generation = max(before + 1, int(self._clock() * 1000))
-        self._pending.clear()
+        if not dry_run:
+            self._generation = max(before + 1, int(self._clock() * 1000))
+            self._pending.clear()
+        await self._writes.settled()  # what was put before counts too, and is not to come after the sweep
+        if dry_run:
+            return await self._count(self._key_pattern(before))
         try:
             await self._hear()
             return await self._sweep(before)
@@ -250,9 +258,17 @@ class RedisStore:
             self._write_again_at = self._steady() + self._retry_s  # one attempt shows how things are
         return True
 
-    def _written(self, entry: Entry, written: asyncio.Future[Reply]) -> None:
+    def _refused(self, entry: Entry) -> bool:
+        self._drop(entry)
+        self.errors["put_refused"] += 1
+        return False
+
+    def _drop(self, entry: Entry) -> None:
         if self._pending.get(entry.name) is entry:
             del self._pending[entry.name]
+
+    def _written(self, entry: Entry, written: asyncio.Future[Reply]) -> None:
+        self._drop(entry)
         if written.cancelled():
             return
         failure = written.exception()
@@ -372,14 +388,17 @@ class Figures:
 
     @classmethod
     def read(cls, info: bytes) -> Figures:
-        """Text of INFO, lines of `name:value`; what is not there counts as 0."""
-        lines = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
-        keys = sum(
-            int(value.partition("keys=")[2].partition(",")[0])
-            for name, value in lines.items()
-            if name.startswith("db") and name[2:].isdigit()
-        )
-        return cls(int(lines.get("used_memory", 0)), keys, int(lines.get("evicted_keys", 0)))
+        """Text of INFO, lines of `name:value`, of one server or of several, whose figures are added up."""
+        figures = cls()
+        for line in info.decode("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name == "used_memory":
+                figures.used_bytes += int(value)
+            elif name == "evicted_keys":
+                figures.evicted += int(value)
+            elif name.startswith("db") and value.startswith("keys="):
+                figures.keys += int(value[5:].partition(",")[0])
+        return figures
 
 
 def _refusal(failure: ResponseError) -> str:

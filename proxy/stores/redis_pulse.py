@@ -52,10 +52,10 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
     end
     changes = redis.call('XRANGE', KEYS[2], '(' .. ARGV[4], '+', 'COUNT', ARGV[5])
 end
-return {secret or '', generation, last, added, changes}
+return {ARGV[3] ~= '' and secret or '', generation, last, added, changes}
 """)
-"""KEYS: control, changes. ARGV: the least generation; the one to begin with; a secret to set if there is none; our
-place; how many changes."""
+"""KEYS: control, changes. ARGV: the least generation; the one to begin with; a secret to set if there is none, empty
+where it is configured; our place; how many changes."""
 
 
 class Pulse:
@@ -76,7 +76,7 @@ class Pulse:
 
     async def beat(self, *, generation: int, first_generation: int, secret: bytes) -> Beat:
         """One poll. `generation` is the least that may be agreed on, `first_generation` what is where there is none;
-        `secret` is set where there is none, unless it is empty. Raises `LinkDown`."""
+        `secret` is set where there is none; an empty one neither sets nor gets one. Raises `LinkDown`."""
         arguments = (generation, max(generation, first_generation), secret, self._place, MOST_AT_ONCE)
         asked = BEAT.call([self._control, self._changes], *arguments)
         [[agreed_secret, agreed_generation, last, added, changes]] = await self._link.run([asked], probe=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+import uvloop
 from redis.exceptions import AuthenticationError, DataError, OutOfMemoryError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -25,6 +26,12 @@ Open = Callable[..., Client]
 @pytest.fixture
 async def opened() -> AsyncIterator[Open]:
     """`opened(url)`: a client that is closed when the test is over."""
+    async with opening() as open_one:
+        yield open_one
+
+
+@asynccontextmanager
+async def opening() -> AsyncIterator[Open]:
     async with AsyncExitStack() as stack:
 
         def open_one(url: str, **other: Any) -> Client:
@@ -38,9 +45,12 @@ async def opened() -> AsyncIterator[Open]:
 @pytest.fixture
 async def wire(redis_url: str) -> AsyncIterator[SlowWire]:
     """The network in front of Redis."""
-    port = int(redis_url.rpartition(":")[2].partition("/")[0])
-    async with SlowWire("127.0.0.1", port) as wire:
+    async with wire_to(redis_url) as wire:
         yield wire
+
+
+def wire_to(url: str) -> SlowWire:
+    return SlowWire("127.0.0.1", int(url.rpartition(":")[2].partition("/")[0]))
 
 
 @pytest.fixture
@@ -199,6 +209,25 @@ async def test_a_connection_that_was_reset_while_idle_is_replaced_unnoticed(far_
     await echo(far_client, "connected")
     await wire.cut()
     assert await echo(far_client, "as", "before") == ["as", "before"]
+
+
+def test_on_uvloop_a_connection_that_was_reset_while_idle_is_replaced_unnoticed_too(redis_url):
+    """Which says so in another way: with a RuntimeError, at the first byte that is written."""
+
+    async def test() -> None:
+        async with wire_to(redis_url) as wire, opening() as opened:
+            client = opened(f"redis://127.0.0.1:{wire.port}/0")
+            await asyncio.gather(*(echo(client, "connected") for _ in range(3)))
+            await wire.cut()
+            await until(lambda: wire.connections == 0)
+            assert await echo(client, "as", "before") == ["as", "before"]
+            wire.refusing = True
+            await wire.cut()
+            with pytest.raises((RedisConnectionError, OSError)):
+                await echo(client, "x")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test())
 
 
 async def test_a_server_that_was_restarted_is_found_again_at_once(own_redis, opened):
@@ -372,6 +401,11 @@ async def test_in_a_cluster_a_scan_looks_at_every_node_and_to_the_end(in_cluster
     }  # fmt: skip
 
 
+async def test_of_a_cluster_everything_that_its_nodes_tell_is_told(in_cluster):
+    [info] = await in_cluster.run([("INFO", "server")], PATIENT_S)
+    assert len({line for line in info.splitlines() if line.startswith(b"run_id:")}) == 3
+
+
 async def test_in_a_cluster_nothing_of_a_failed_batch_is_sent_after_it_has_failed(in_cluster):
     broken: Command = ("SET", "key", None)  # type: ignore[assignment]
     later: Sequence[Command] = [("BLPOP", "list", 0.2), ("SET", "list", "written by the failed batch")]
@@ -391,6 +425,24 @@ async def test_in_a_cluster_a_batch_that_takes_too_long_raises_a_timeout(in_clus
     with pytest.raises(TimeoutError):
         await in_cluster.run([("BLPOP", "list", 0)], SHORT_S)
     assert await in_cluster.run([("GET", "key")], PATIENT_S) == [None]
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_in_a_cluster_connections_that_ended_while_idle_are_replaced_unnoticed(one_cluster, loop):
+    async def test() -> None:
+        async with opening() as opened:
+            client = opened(one_cluster.url)
+            keys = spread("key")
+            await client.run([("SET", key, "value") for key in keys], PATIENT_S)
+            for node in client._cluster.get_nodes():
+                assert len(node._free) > 1
+                for connection in node._free:
+                    connection._writer.transport.abort()
+            await asyncio.sleep(0)
+            assert await client.run([("GET", key) for key in keys], PATIENT_S) == [b"value"] * len(keys)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(test())
 
 
 # --- scanning

@@ -211,6 +211,7 @@ async def test_no_message_shows_a_password(own_redis, linked, url, listening):
     assert failure.reason in ("refused", "unreachable")
     for said in (*traceback.format_exception(failure), repr(failure), link.breaker.why):
         assert SECRET not in said
+    assert "ConnectionPool" not in link.breaker.why
     assert len(link.breaker.why) <= 300
 
 
@@ -227,7 +228,7 @@ async def test_until_the_first_probe_went_well_nothing_is_asked(redis_url, linke
 async def test_after_so_many_failures_it_fails_at_once_without_touching_the_network(far_link, wire):
     await opened_by_failures(far_link, wire)
     assert far_link.breaker.openings == 1
-    with pytest.raises(LinkDown, match=r"left alone for now: .*Connection lost"):
+    with pytest.raises(LinkDown, match="left alone for now: "):
         far_link.run(PING).send(None)  # to its first wait, of which there is none
     assert far_link.failures["unreachable"] == 3  # what is not asked is no failure
 

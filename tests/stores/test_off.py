@@ -27,3 +27,10 @@ async def test_a_purge_still_begins_a_generation():
     assert store.generation == 1
     store.adopt(5)
     assert store.generation == 5
+
+
+async def test_there_is_nothing_to_let_go_of():
+    store = OffStore()
+    store.adopt(5)
+    store.empty()
+    assert store.generation == 5

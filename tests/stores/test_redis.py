@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,10 @@ import redis as redis_py
 
 from proxy.errors import CacheFailure
 from proxy.redis_link.client import Reply
-from proxy.stores.redis import LARGE_FRAME, LAYOUT
+from proxy.stores.redis import LARGE_FRAME, LAYOUT, Figures
 from proxy.types import Entry
 from tests.redis_link import until
-from tests.redis_servers import RedisServer
+from tests.redis_servers import ClusterSet, RedisServer
 from tests.slow_wire import SlowWire
 from tests.stores import BEGIN, SECRET, Clock, codec, entry, name_of
 from tests.stores.replica import StoreReplica
@@ -113,6 +114,59 @@ async def test_what_waits_to_be_written_is_served_already(redis_url: str, raw: A
         assert await replica.store.get(name_of(1)) == stored
         await replica.written()
         assert await replica.store.get(name_of(1)) == stored
+
+
+def large(replica: StoreReplica, number: int = 1, **other: Any) -> Entry:
+    """One whose frame is made in a thread."""
+    return made(replica, number, body=random.Random(number).randbytes(2 * LARGE_FRAME), **other)
+
+
+async def test_what_a_thread_still_makes_a_frame_of_is_served_already(redis_url: str) -> None:
+    async with StoreReplica(redis_url) as replica:
+        stored = large(replica)
+        putting = asyncio.create_task(replica.store.put(stored))
+        await asyncio.sleep(0)
+        assert await replica.store.get(name_of(1)) is stored
+        assert await putting
+        await replica.written()
+        assert await replica.store.get(name_of(1)) == stored
+
+
+async def test_a_large_answer_that_was_put_first_does_not_overtake_a_small_one(redis_url: str) -> None:
+    async with StoreReplica(redis_url) as replica:
+        putting = asyncio.create_task(replica.store.put(large(replica)))
+        await asyncio.sleep(0)
+        later = made(replica)
+        assert await replica.store.put(later)
+        assert not await putting
+        await replica.written()
+        assert await replica.store.get(name_of(1)) == later
+
+
+@pytest.mark.parametrize("how", ["delete", "purge"])
+async def test_a_large_answer_does_not_come_back_when_it_is_forgotten_meanwhile(
+    redis_url: str, raw: Any, how: str
+) -> None:
+    async with StoreReplica(redis_url) as replica:
+        putting = asyncio.create_task(replica.store.put(large(replica)))
+        await asyncio.sleep(0)
+        await (replica.store.delete(name_of(1)) if how == "delete" else replica.store.purge())
+        assert not await putting
+        await replica.written()
+        assert await replica.store.get(name_of(1)) is None
+        assert raw.keys(f"askonce:{LAYOUT}:*") == []
+
+
+async def test_large_answers_at_once_are_held_to_the_backlog_too(redis_url: str, raw: Any) -> None:
+    async with StoreReplica(redis_url, backlog=5 * LARGE_FRAME) as replica:
+        held_up = replica.writes.add(("BLPOP", "list", 0))
+        taken = await asyncio.gather(*(replica.store.put(large(replica, number)) for number in range(5)))
+        assert sorted(taken) == [False, False, False, True, True]
+        assert replica.store.errors["put_refused"] == 3
+        raw.rpush("list", "x")
+        await held_up
+        await replica.written()
+        assert [await replica.store.get(name_of(number)) is not None for number in range(5)] == taken
 
 
 async def test_closing_writes_what_waits(redis_url: str, raw: Any) -> None:
@@ -220,6 +274,33 @@ async def test_a_purge_is_heard_by_the_others_and_nothing_of_before_is_left(redi
         assert raw.keys(f"askonce:{LAYOUT}:*") == []
 
 
+async def test_what_is_put_while_a_purge_is_under_way_is_of_before_and_refused(redis_url: str, raw: Any) -> None:
+    port = int(redis_url.rpartition(":")[2].partition("/")[0])
+    async with SlowWire("127.0.0.1", port) as wire, StoreReplica(f"redis://127.0.0.1:{wire.port}/0") as replica:
+        early, late = made(replica, 1), made(replica, 2)
+        wire.frozen = True
+        assert await replica.store.put(early)
+        purging = asyncio.create_task(replica.store.purge())
+        await asyncio.sleep(0)
+        assert not await replica.store.put(late)
+        wire.frozen = False
+        assert await purging == 1
+        assert raw.keys(f"askonce:{LAYOUT}:*") == []
+
+
+async def test_what_waits_to_be_written_is_not_served_after_a_purge_was_heard(redis_url: str, raw: Any) -> None:
+    async with StoreReplica(redis_url) as one, StoreReplica(redis_url) as other:
+        held_up = one.writes.add(("BLPOP", "list", 0))
+        await asyncio.sleep(0)
+        assert await one.store.put(made(one))
+        assert await one.store.get(name_of(1)) is not None
+        await other.store.purge()
+        await one.store.beat()
+        assert await one.store.get(name_of(1)) is None
+        raw.rpush("list", "x")
+        await held_up
+
+
 async def test_a_purge_leaves_other_layouts_and_other_installations_alone(redis_url: str, raw: Any) -> None:
     foreign = [f"askonce:{LAYOUT + 1}:1:aa", "askonce-two:1:1:aa", "somebody:else"]
     for key in foreign:
@@ -276,6 +357,14 @@ async def test_a_purge_is_not_undone_when_redis_forgets_it(redis_url: str, raw: 
         raw.hset("{askonce}:control", "generation", before)
         await until(lambda: int(raw.hget("{askonce}:control", "generation")) == replica.store.generation)
         assert replica.store.generation > before
+
+
+async def test_beats_at_once_read_each_change_once(redis_url: str) -> None:
+    async with StoreReplica(redis_url) as one, StoreReplica(redis_url) as other:
+        await one.store.delete(name_of(1))
+        await asyncio.gather(*(other.store.beat() for _ in range(3)))
+        assert [name for beat in other.beats for name in beat.changes] == [name_of(1)]
+        assert all(beat.sure for beat in other.beats)
 
 
 async def test_a_purge_while_a_beat_is_on_its_way_is_not_lost(redis_url: str) -> None:
@@ -375,6 +464,43 @@ async def test_a_delete_that_cannot_be_promised_is_an_error(own_redis: Own) -> N
         assert replica.store.errors["delete"] == 1
 
 
+async def test_the_report_tells_the_servers_own_figures(redis_url: str, raw: Any) -> None:
+    raw.mset({"what somebody": "has", "put": "there"})
+    async with StoreReplica(redis_url, poll_s=0.01) as replica:
+        await until(lambda: replica.store.report().bytes_by_tier["redis"] > 0)
+        report = replica.store.report()
+        assert report.entries_by_tier["redis"] == raw.dbsize()
+        assert report.evictions == {("redis", "size"): 0}
+        assert (report.breaker, report.openings) == ("closed", 0)
+
+
+def test_figures_of_several_servers_are_added_up() -> None:
+    one = b"# Memory\r\nused_memory:100\r\nused_memory_human:100B\r\nevicted_keys:2\r\ndb0:keys=3,expires=3\r\n"
+    other = b"used_memory:50\r\nevicted_keys:0\r\ndb0:keys=1,expires=0\r\ndb7:keys=4,expires=0\r\n"
+    figures = Figures.read(one + b"\n" + other)
+    assert (figures.used_bytes, figures.keys, figures.evicted) == (150, 8, 2)
+    nothing = Figures.read(b"")
+    assert (nothing.used_bytes, nothing.keys, nothing.evicted) == (0, 0, 0)
+
+
+async def test_in_a_cluster_it_is_as_on_one_server(cluster: ClusterSet) -> None:
+    async with StoreReplica(cluster.url) as one, StoreReplica(cluster.url) as other:
+        stored = [await kept(one, number) for number in range(30)]
+        assert await asyncio.gather(*(other.store.get(each.name) for each in stored)) == stored
+        assert all(node.raw("DBSIZE") for node in cluster.nodes)
+        await kept(one, 1, body=b'{"new":1}')
+        assert await one.store.delete(name_of(2))
+        await other.store.beat()
+        assert other.beats[-1].changes == (name_of(1), name_of(2))
+        assert await one.store.purge(dry_run=True) == 29
+        assert await one.store.purge() == 29
+        await other.store.beat()
+        assert other.store.generation == one.store.generation
+        assert await other.store.get(name_of(1)) is None
+        assert sum(node.raw("DBSIZE") for node in cluster.nodes) == 2  # what is agreed on, and the log
+        assert sum(sum(each.store._errors().values()) for each in (one, other)) == 0
+
+
 async def test_an_outage_is_said_once_and_its_end_too(own_redis: Own, caplog: pytest.LogCaptureFixture) -> None:
     server = own_redis()
     caplog.set_level("INFO", "askonce.store")
@@ -393,6 +519,7 @@ async def test_text_that_cannot_be_stored_is_refused_as_any_store_does(redis_url
         broken = dataclasses.replace(made(replica), model="\ud800")
         with pytest.raises(CacheFailure):
             await replica.store.put(broken)
+        assert await replica.store.get(name_of(1)) is None
 
 
 def test_the_stored_frame_is_the_codecs(redis_url: str, raw: Any) -> None:

@@ -50,6 +50,14 @@ async def test_changes_of_others_are_told_once_and_in_order(link: Link) -> None:
     assert (await beat(ours)).changes == ()
 
 
+async def test_who_has_a_secret_of_its_own_neither_gives_nor_gets_one(link: Link, raw: Any) -> None:
+    configured = Pulse(link, "askonce", "configured")
+    assert (await configured.beat(generation=0, first_generation=FIRST, secret=b"")).secret == b""
+    assert not raw.hexists("{askonce}:control", "secret")
+    assert (await beat(Pulse(link, "askonce", "ours"))).secret == b"ours"
+    assert (await configured.beat(generation=0, first_generation=FIRST, secret=b"")).secret == b""
+
+
 async def test_what_was_before_the_first_beat_concerns_nobody(link: Link) -> None:
     theirs = Pulse(link, "askonce", "theirs")
     await beat(theirs)
