@@ -93,7 +93,11 @@ def link_to(settings: Settings) -> Link:
         client_key_file=redis.client_key_file,
     )
     return Link(
-        connect(access), limit_s=redis.command_timeout, breaker_failures=redis.breaker_failures, shown=str(address)
+        connect(access),
+        limit_s=redis.command_timeout,
+        connections=redis.connections,
+        breaker_failures=redis.breaker_failures,
+        shown=str(address),
     )
 
 

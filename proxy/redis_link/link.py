@@ -9,6 +9,9 @@ type, a missing permission) is a reply like any other: a `ResponseError` in the 
 
 from __future__ import annotations
 
+import asyncio
+import os
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 
@@ -42,17 +45,20 @@ class Link:
     """Runs batches of commands.
 
     limit_s: how long a batch may take, connecting apart.
+    connections: batches under way at once, each on a connection of its own; who comes then waits for one. A probe, and
+    a batch with a limit of its own (who listens waits for long), take none of them.
     breaker_failures: so many failed batches in a row, and nothing is tried until a probe gets through.
     shown: the address for messages, without credentials.
     """
 
-    def __init__(self, client: Client, *, limit_s: float, breaker_failures: int, shown: str) -> None:
+    def __init__(self, client: Client, *, limit_s: float, connections: int, breaker_failures: int, shown: str) -> None:
         self.breaker = Breaker(breaker_failures)
         self.failures: Counter[str] = Counter(dict.fromkeys(("timeout", "unreachable", "refused", "not_ready"), 0))
         """Batches without replies, by why."""
         self.shown = shown
         self._client = client
         self._limit_s = limit_s
+        self._room = asyncio.Semaphore(connections)
         self._scripts: dict[str, Script] = {}
 
     def learn(self, *scripts: Script) -> None:
@@ -68,12 +74,19 @@ class Link:
         """
         if probe:
             self.breaker.probing()
-        elif not self.breaker.closed:
-            raise LinkDown(f"{self.shown} is left alone for now: {self.breaker.why}")
-        replies = await self._tried(commands, limit_s or self._limit_s)
+            return await self._answered(commands, limit_s or self._limit_s, probe=True)
+        self._refuse_if_open()
+        if limit_s is not None:
+            return await self._answered(commands, limit_s)
+        async with self._room:
+            self._refuse_if_open()  # it may have opened while this one waited
+            return await self._answered(commands, self._limit_s)
+
+    async def _answered(self, commands: Sequence[Command], limit_s: float, *, probe: bool = False) -> list[Reply]:
+        replies = await self._tried(commands, limit_s)
         again = {at: self._in_full(commands[at]) for at in _to_send_again(commands, replies)}
         if again:
-            told = await self._tried(list(again.values()), limit_s or self._limit_s)
+            told = await self._tried(list(again.values()), limit_s)
             for at, reply in zip(again, told, strict=True):
                 replies[at] = reply
         if probe:
@@ -83,13 +96,16 @@ class Link:
 
     async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """Keys that match, some at a time, each at least once. Raises `LinkDown`."""
-        if not self.breaker.closed:
-            raise LinkDown(f"{self.shown} is left alone for now: {self.breaker.why}")
+        self._refuse_if_open()
         try:
             async for keys in self._client.scan(pattern, self._limit_s):
                 yield keys
         except _FAILURES as failure:
             raise self._down(*_why(failure, self._limit_s)) from _cause(failure)
+
+    def _refuse_if_open(self) -> None:
+        if not self.breaker.closed:
+            raise LinkDown(f"{self.shown} is left alone for now: {self.breaker.why}")
 
     def _refuse_refusals(self, replies: Sequence[Reply]) -> None:
         # Without what a probe asks for nothing else is of use: a missing permission is as bad as no answer.
@@ -146,7 +162,19 @@ def _why(failure: Exception, limit_s: float) -> tuple[str, str]:
         return "not_ready", _first_line(failure)
     if isinstance(failure, ResponseError):  # to AUTH or SELECT, while connecting
         return "refused", _first_line(failure)
-    return "unreachable", _first_line(failure)
+    return "unreachable", _plainly(_first_line(failure))
+
+
+_CONNECTING = re.compile(r"Error (-?\d+) connecting to \S+\. (.*?)\.?")
+
+
+def _plainly(said: str) -> str:
+    """What redis-py says of a connection that cannot be made, without the address, which stands before it already."""
+    found = _CONNECTING.fullmatch(said)
+    if found is None:
+        return said
+    number = int(found[1])
+    return f"cannot connect: {os.strerror(number) if number > 0 else found[2]}"
 
 
 def _cause(failure: Exception) -> Exception | None:

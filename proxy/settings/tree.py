@@ -215,8 +215,8 @@ class Redis(Part):
     """How long a command may take; a look-up over it is a miss. 100ms is a hundred times what a near Redis needs, and
     little beside a model's answer."""
     connections: int = Field(default=4, ge=1)
-    """Connections of one process for commands; one more is used to listen. Commands share them, so 4 carry thousands
-    a second."""
+    """Connections of one process for commands; two more are used to listen and to see how Redis is. Commands share
+    them, so 4 carry thousands a second."""
     breaker_failures: int = Field(default=3, ge=1)
     """Failures in a row after which Redis is left alone. 3 forgives a hiccup and bounds how many requests wait for
     nothing."""

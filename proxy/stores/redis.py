@@ -44,6 +44,9 @@ LARGE_FRAME: Final = 256 * 1024
 KEY_BYTES: Final = 200
 """What a write weighs in the queue beside its frame."""
 
+LOOK_UPS_AT_ONCE: Final = 256
+"""Of one batch: so few that a crowd's batch fits in the deadline."""
+
 SWEPT_AT_ONCE: Final = 500
 
 PUT = Script("""
@@ -99,7 +102,7 @@ class RedisStore:
         self._poll_s, self._retry_s, self._max_silence_s = poll_s, retry_s, max_silence_s
         self._secret = secret
         self._clock, self._steady = clock, steady
-        self._turns = TurnGather[Digest, Entry](self._fetch, at_once)
+        self._turns = TurnGather[Digest, Entry](self._fetch, at_once, LOOK_UPS_AT_ONCE)
         self._pending: dict[Digest, Entry] = {}
         self._generation = 0
         self._hearing = asyncio.Lock()

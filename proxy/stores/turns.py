@@ -23,12 +23,19 @@ class TurnGather(Generic[K, V]):
     fetch: takes the keys of a turn, each once, and gives a future of what was found (a task is one); a key that is
     not in the mapping is answered None. What it raises reaches every waiter of that batch.
     at_most: batches in flight; while there are so many, what is asked waits and becomes one batch.
+    most_keys: of one batch; what is more is the next one.
     """
 
-    def __init__(self, fetch: Callable[[list[K]], asyncio.Future[Mapping[K, V]]], at_most: int | None = None) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[list[K]], asyncio.Future[Mapping[K, V]]],
+        at_most: int = sys.maxsize,
+        most_keys: int = sys.maxsize,
+    ) -> None:
         self._fetch = fetch
         self._turn: _Asked[K, V] = {}
-        self._room = at_most if at_most is not None else sys.maxsize
+        self._room = at_most
+        self._most_keys = most_keys
 
     async def get(self, key: K) -> V | None:
         """The value of one key, fetched with whatever else this turn asks."""
@@ -41,9 +48,17 @@ class TurnGather(Generic[K, V]):
         return await waiter
 
     def _send(self) -> None:
-        if not self._turn or not self._room:
-            return
+        while self._turn and self._room:
+            self._send_one(self._next())
+
+    def _next(self) -> _Asked[K, V]:
         asked, self._turn = self._turn, {}
+        if len(asked) > self._most_keys:
+            for key in list(asked)[self._most_keys :]:
+                self._turn[key] = asked.pop(key)
+        return asked
+
+    def _send_one(self, asked: _Asked[K, V]) -> None:
         try:
             batch = self._fetch(list(asked))
         except BaseException as failure:

@@ -48,6 +48,7 @@ class Replica:
         self.link = Link(
             connect(Access(RedisAddress.parse(url), connect_timeout_s=5.0)),
             limit_s=5.0,
+            connections=4,
             breaker_failures=3,
             shown="the tests' Redis",
         )

@@ -230,6 +230,7 @@ async def test_a_lease_that_was_taken_and_not_heard_of_is_given_back(redis_serve
         slow.link = slow.leases._link = slow.writes._link = Link(
             connect(Access(RedisAddress.parse(f"redis://127.0.0.1:{wire.port}"), 5.0)),
             limit_s=0.1,
+            connections=4,
             breaker_failures=100,
             shown="a slow wire",
         )

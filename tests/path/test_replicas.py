@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from proxy import app
+from proxy.types import Digest, Entry
 from tests.path.sharing import Between
 from tests.provider import DONE, Ending, Provider, as_said, completion, failure, plain, stream, words
 from tests.redis_servers import RedisServer
@@ -98,6 +99,10 @@ def between(redis_url: str) -> Iterator[Between]:
 async def asked(proxy: Running, **members: Any) -> str:
     """Ask; gives what `X-Cache` says."""
     return str((await proxy.chat(**members)).headers["x-cache"])
+
+
+def is_stream(answer: httpx.Response) -> bool:
+    return answer.headers["content-type"].startswith("text/event-stream")
 
 
 # --- one cache
@@ -239,8 +244,32 @@ async def test_callers_of_either_form_share_a_call(
         second = group.create_task(b.chat(stream=not first_streams))
         await between.asked_for(1)
         gate.set()
-    assert said(first.result()) == said(second.result()) == "one two three"
-    assert [first.result().headers["x-cache"], second.result().headers["x-cache"]] == ["miss", "collapsed"]
+    answers = [first.result(), second.result()]
+    assert [said(answer) for answer in answers] == ["one two three"] * 2
+    assert [is_stream(answer) for answer in answers] == [first_streams, not first_streams]
+    assert [answer.headers["x-cache"] for answer in answers] == ["miss", "collapsed"]
+    assert provider.calls == 1
+
+
+async def test_an_answer_that_was_stored_between_a_look_and_the_asking_is_found(
+    a: Running, b: Running, provider: Provider, between: Between, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = asyncio.Event()
+    look = b.application.store.get
+
+    async def get(name: Digest) -> Entry | None:
+        found = await look(name)
+        looked.set()
+        await gate.wait()
+        return found
+
+    monkeypatch.setattr(b.application.store, "get", get)
+    late = asyncio.create_task(b.chat())
+    await looked.wait()
+    mine = await a.chat()
+    await between.settled()
+    gate.set()
+    assert said(await late) == said(mine)
     assert provider.calls == 1
 
 
@@ -345,18 +374,24 @@ FAILING: dict[str, tuple[Any, int]] = {
 }
 
 
-@pytest.mark.parametrize("streams", [True, False], ids=["streamed", "plain"])
+@pytest.mark.parametrize(("first_streams", "second_streams"), FORMS, ids=NAMES)
 @pytest.mark.parametrize("failing", FAILING.values(), ids=FAILING)
 async def test_a_call_that_fails_fails_who_waits_for_it_alike_on_every_replica(
-    replica: Replica, provider: Provider, between: Between, gate: asyncio.Event, failing: Any, streams: bool
+    replica: Replica,
+    provider: Provider,
+    between: Between,
+    gate: asyncio.Event,
+    failing: tuple[Any, int],
+    first_streams: bool,
+    second_streams: bool,
 ) -> None:
     moves, status = failing
     provider.always(lambda _: [gate, *moves])
     async with replica() as a, replica() as b:
         async with asyncio.TaskGroup() as group:
-            first = group.create_task(a.chat(stream=streams))
+            first = group.create_task(a.chat(stream=first_streams))
             await provider.arrived()
-            second = group.create_task(b.chat(stream=streams))
+            second = group.create_task(b.chat(stream=second_streams))
             await between.asked_for(1)
             gate.set()
         answers = [first.result(), second.result()]
@@ -548,22 +583,30 @@ async def test_who_has_waited_long_enough_for_another_replica_asks(
 
 @pytest.mark.parametrize("purge", ["one", "all"])
 async def test_after_a_deletion_nobody_joins_what_was_asked_before_and_who_has_joined_hears_it_all(
-    a: Running, b: Running, provider: Provider, gate: asyncio.Event, purge: str
+    a: Running, b: Running, replica: Replica, provider: Provider, gate: asyncio.Event, purge: str
 ) -> None:
     provider.then(stream([FIRST, gate, *REST]), stream(words("new")))
-    async with a.reading() as first, b.reading() as second:
+    async with replica() as c, a.reading() as first, b.reading() as second:
         for reading in (first, second):
             await reading.until(b"assistant")
         key = first.response.headers["x-cache-key"]
         await a.http.post("/admin/purge", json={"all": True} if purge == "all" else {"key": key})
-        while await b.metric("askonce_requests_total", outcome="miss") < 1:
-            # Until it has heard of the deletion its own board lets a newcomer join.
-            async with b.reading() as third:
-                if third.response.headers["x-cache"] == "miss":
-                    assert b"new" in await third.rest()
+        while a.application.store.generation != c.application.store.generation:
+            await asyncio.sleep(0.005)
+        assert [said(await proxy.chat(stream=True)) for proxy in (c, a)] == ["new", "new"]
+        # Until it has heard of the deletion its own board lets a newcomer join.
+        while (third := await joined(b)).headers["x-cache"] == "collapsed":
+            pass
+        assert third.headers["x-cache"] == "hit"
         gate.set()
         assert await first.rest() == await second.rest() == QUIET
     assert provider.calls == 2
+
+
+async def joined(proxy: Running) -> httpx.Response:
+    """The head of a stream; its caller leaves."""
+    async with proxy.reading() as reading:
+        return reading.response
 
 
 # --- who may share

@@ -24,10 +24,18 @@ def access_to(url: str, **other: Any) -> Access:
     return Access(RedisAddress.parse(address), **given | other)
 
 
-def link_to(url: str, *, limit_s: float = PATIENT_S, breaker_failures: int = 3, **other: Any) -> Link:
+def link_to(
+    url: str, *, limit_s: float = PATIENT_S, breaker_failures: int = 3, connections: int = 4, **other: Any
+) -> Link:
     """A link that nobody has probed yet."""
     access = access_to(url, **other)
-    return Link(connect(access), limit_s=limit_s, breaker_failures=breaker_failures, shown=str(access.address))
+    return Link(
+        connect(access),
+        limit_s=limit_s,
+        connections=connections,
+        breaker_failures=breaker_failures,
+        shown=str(access.address),
+    )
 
 
 async def until(condition: Callable[[], bool]) -> None:

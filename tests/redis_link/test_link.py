@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 
 from proxy.redis_link.breaker import State
 from proxy.redis_link.link import Link, LinkDown
+from proxy.redis_link.script import Command
 from tests.redis_link import SHORT_S, link_to
 from tests.redis_servers import RedisServer, free_port
 from tests.slow_wire import SlowWire
@@ -320,3 +321,35 @@ async def test_a_scan_that_is_not_permitted_is_refused(own_redis, linked):
     with pytest.raises(LinkDown) as raised:
         await anext(link.scan("*"))
     assert raised.value.reason == "refused"
+
+
+async def test_a_connection_that_is_refused_is_said_in_plain_words(linked: Linked) -> None:
+    port = free_port()
+    failure = await down(linked(f"redis://127.0.0.1:{port}/0"), probe=True)
+    assert failure.message == f"redis://127.0.0.1:{port}/0: cannot connect: Connection refused"
+
+
+async def test_only_so_many_connections_are_used_at_once_by_whoever_asks(redis_url: str, linked: Linked) -> None:
+    link = linked(redis_url, connections=3)
+    await link.run(PING, probe=True)
+    count: Command = ("CLIENT", "LIST", "TYPE", "normal")
+    replies = await asyncio.gather(*(link.run([("ECHO", str(number)), count]) for number in range(200)))
+    assert [reply[0] for reply in replies] == [str(number).encode() for number in range(200)]
+    assert max(reply[1].count(b"\n") for reply in replies) <= 3 + 1  # and the one that looks on, where there is one
+
+
+async def test_who_waits_for_a_connection_is_told_when_redis_is_given_up(wire: SlowWire, linked: Linked) -> None:
+    link = linked(f"redis://127.0.0.1:{wire.port}/0", limit_s=SHORT_S, connect_timeout_s=SHORT_S, connections=1)
+    await link.run(PING, probe=True, limit_s=60.0)
+    wire.frozen = True
+    ended = await asyncio.gather(*(link.run(PING) for _ in range(50)), return_exceptions=True)
+    assert all(isinstance(each, LinkDown) for each in ended)
+    assert link.failures["timeout"] == 3
+
+
+async def test_who_listens_takes_nobodys_connection(redis_url: str, linked: Linked) -> None:
+    link = linked(redis_url, connections=1)
+    await link.run(PING, probe=True)
+    listening = asyncio.create_task(link.run([("BLPOP", "to-be-heard", 0)], limit_s=60.0))
+    assert await link.run([("RPUSH", "to-be-heard", "news")]) == [1]
+    assert await listening == [[b"to-be-heard", b"news"]]

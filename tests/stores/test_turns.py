@@ -166,3 +166,17 @@ async def test_a_full_house_that_empties_with_nobody_waiting_takes_the_next_one_
     await turn()
     fetch.futures[1].set_result({"b": 2})
     assert await second[0] == 2
+
+
+async def test_a_crowd_is_several_batches_of_at_most_so_many_keys():
+    fetch = Fetch()
+    gather = TurnGather(fetch, at_most=2, most_keys=2)
+    asked = ask(gather, "a", "b", "c", "d", "e")
+    await turn()
+    assert fetch.batches == [["a", "b"], ["c", "d"]]
+    fetch.futures[1].set_result({"c": 3, "d": 4})
+    await turn()
+    assert fetch.batches[2:] == [["e"]]
+    fetch.futures[0].set_result({"a": 1, "b": 2})
+    fetch.futures[2].set_result({"e": 5})
+    assert await asyncio.gather(*asked) == [1, 2, 3, 4, 5]
