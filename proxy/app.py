@@ -279,10 +279,10 @@ async def probe(settings: Settings) -> AsyncIterator[Probe]:
 
 
 async def _probe_redis(settings: Settings) -> AsyncIterator[Probe]:
-    link = link_to(settings)
+    link, key = link_to(settings), f"{settings.store.redis.prefix}:check"
     try:
-        await link.run([("EXISTS", "askonce")], probe=True)
-        found = await survey(link, settings.store.redis_address)
+        await link.run([("EXISTS", key)], probe=True)
+        found = await survey(link, settings.store.redis_address, key)
     except CacheFailure as failure:
         yield Probe("redis", ok=False, detail=failure.message)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from proxy.errors import BadRequest, NotFound
+from proxy.errors import BadRequest, CacheFailure, NotFound
 from proxy.fingerprint import SIZE
 from proxy.flights import Flights
 from proxy.leases.base import Leases
@@ -65,9 +65,11 @@ class Operations:
         }
 
     async def entry(self, key: str) -> dict[str, Any]:
-        """One answer and all that is known of it. Raises `errors.NotFound`."""
+        """One answer and all that is known of it. Raises `errors.NotFound`, and `errors.CacheFailure` where the store
+        cannot tell."""
         entry = await self._store.get(digest(key))
         if entry is None:
+            self._refuse_to_guess()
             raise _no_entry(key)
         return self._described(entry)
 
@@ -85,6 +87,12 @@ class Operations:
             return int(await self._store.get(name) is not None)
         return int(await self._delete(name))
 
+    def _refuse_to_guess(self) -> None:
+        """That a store in trouble has not found something does not say that it is not there."""
+        degraded = self._store.report().degraded
+        if degraded is not None:
+            raise CacheFailure(degraded)
+
     async def _delete(self, name: Digest) -> bool:
         """Nobody joins a call that was made before, here or from another replica."""
         self._flights.close(name)
@@ -93,10 +101,11 @@ class Operations:
 
     async def purge_all(self, *, dry_run: bool) -> int:
         """Remove every answer."""
-        count = await self._store.purge(dry_run=dry_run)
-        if not dry_run:
-            self._flights.close()
-        return count
+        try:
+            return await self._store.purge(dry_run=dry_run)
+        finally:
+            if not dry_run:
+                self._flights.close()
 
     def _described(self, entry: Entry) -> dict[str, Any]:
         now = self._clock()

@@ -130,7 +130,9 @@ class RedisLeases:
         ]
 
     async def take(self, name: Digest) -> Taken:
-        """As `Leases.take`: one round trip."""
+        """As `Leases.take`: one round trip, and none where the last one failed: nobody shall wait for Redis twice."""
+        if self._link.breaker.wavers:
+            return NOBODY
         token = f"{self._replica}.{next(self._numbers)}"
         key = self._lease_key(name)
         try:
@@ -230,6 +232,7 @@ class RedisLeases:
     # -- hearing -----------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
+        deaf = False
         while True:
             followed = [follower for follower in self._followed.values() if follower.has_room]
             keys: tuple[Word, ...] = (self._inbox, *(follower.run for follower in followed))
@@ -241,12 +244,18 @@ class RedisLeases:
             try:
                 [heard] = await self._link.run([command], limit_s=patience_ms / 1000 + 1)
             except CacheFailure:
+                # On another server, or after a restart, places may begin anew: from the inbox' start, for nothing in it
+                # does harm when it is heard twice.
+                self._heard = "0-0"
                 await asyncio.sleep(self._retry_s)
                 continue
             if isinstance(heard, ResponseError):
-                logger.warning("other replicas cannot be heard: %s", str(heard)[:200])
+                if not deaf:
+                    logger.warning("other replicas cannot be heard, so calls are not shared: %s", str(heard)[:200])
+                deaf = True
                 await asyncio.sleep(self._retry_s)
                 continue
+            deaf = False
             for key, entries in heard or ():
                 self._take_in(key, entries)
 

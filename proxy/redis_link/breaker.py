@@ -41,6 +41,11 @@ class Breaker:
         """Whether requests may try."""
         return self.state is State.CLOSED
 
+    @property
+    def wavers(self) -> bool:
+        """The last that was tried failed: what can be left out had better be."""
+        return self._failures > 0
+
     def probing(self) -> None:
         """A probe is sent."""
         if self.state is State.OPEN:

@@ -173,8 +173,9 @@ def _plainly(said: str) -> str:
     found = _CONNECTING.fullmatch(said)
     if found is None:
         return said
-    number = int(found[1])
-    return f"cannot connect: {os.strerror(number) if number > 0 else found[2]}"
+    number, why = int(found[1]), found[2]
+    # The system's own numbers are positive; OpenSSL has others, and says in words what is wrong.
+    return f"cannot connect: {os.strerror(number) if number > 0 and 'SSL' not in why else why}"
 
 
 def _cause(failure: Exception) -> Exception | None:

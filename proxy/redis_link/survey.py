@@ -68,8 +68,9 @@ class Survey:
             yield f"database {self.database}: matching by meaning needs database 0, the only one that can be indexed"
 
 
-async def survey(link: Link, address: RedisAddress) -> Survey:
-    """Ask. The link must be up. Raises `LinkDown`. Of a Cluster one node is asked, and no index is looked for."""
+async def survey(link: Link, address: RedisAddress, key: str) -> Survey:
+    """Ask. The link must be up; `key` is one that we may look at. Raises `LinkDown`. Of a Cluster one node is asked,
+    and no index is looked for."""
     [info] = await link.run([("INFO",)])
     modules, engine = None, False
     if address.kind is not RedisKind.CLUSTER:
@@ -81,18 +82,18 @@ async def survey(link: Link, address: RedisAddress) -> Survey:
         policy=fields.get("maxmemory_policy", "?"),
         used_bytes=int(fields.get("used_memory", 0)),
         limit_bytes=int(fields.get("maxmemory", 0)),
-        latency_ms=await _latency_ms(link),
+        latency_ms=await _latency_ms(link, key),
         modules=tuple(sorted(_modules(modules))),
         has_engine=engine,
         database=address.database,
     )
 
 
-async def _latency_ms(link: Link) -> float:
+async def _latency_ms(link: Link, key: str) -> float:
     took = []
     for _ in range(PINGS):
         began = time.perf_counter()
-        await link.run([("EXISTS", "askonce")])
+        await link.run([("EXISTS", key)])
         took.append(time.perf_counter() - began)
     return statistics.median(took) * 1000
 

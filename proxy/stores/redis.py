@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
@@ -29,6 +30,7 @@ from proxy.redis_link.script import Script
 from proxy.redis_link.writes import Writes
 from proxy.stores.frame import FrameCodec
 from proxy.stores.redis_pulse import Heard, Pulse
+from proxy.stores.troubles import Troubles
 from proxy.stores.turns import TurnGather
 from proxy.telemetry.tasks import Tasks
 from proxy.types import Digest, Entry, StoreReport
@@ -46,6 +48,11 @@ KEY_BYTES: Final = 200
 
 LOOK_UPS_AT_ONCE: Final = 256
 """Of one batch: so few that a crowd's batch fits in the deadline."""
+
+LAG_S: Final = 60.0
+"""How far behind its master a replica may be that becomes the next one."""
+
+MOST_DELETED: Final = 10_000
 
 SWEPT_AT_ONCE: Final = 500
 
@@ -96,6 +103,10 @@ class RedisStore:
         """Told of every beat, in this order, once this store has taken it in."""
         self.unheard: list[Callable[[], None]] = []
         """Called when Redis was not heard for so long that nothing in front may be trusted."""
+        self.sure = True
+        """The last beat can have missed nothing."""
+        self._deleted: deque[tuple[float, Digest]] = deque(maxlen=MOST_DELETED)
+        """Lately, by us: when, and what."""
         self._link, self._codec, self._writes, self._pulse = link, codec, writes, pulse
         self._prefix = prefix
         self._tasks = tasks
@@ -107,11 +118,10 @@ class RedisStore:
         self._generation = 0
         self._hearing = asyncio.Lock()
         self._heard_at = 0.0
-        self._write_trouble = ""
+        self._troubles = Troubles(_log, steady)
         self._write_again_at = 0.0
         self._figures = Figures()
         self._beating: asyncio.Task[None] | None = None
-        self._said = ""
         link.learn(PUT)
 
     @property
@@ -122,7 +132,7 @@ class RedisStore:
     async def open(self) -> None:
         """Hear of the agreement, if Redis answers in time; go on asking for it."""
         self._heard_at = self._steady()
-        await self.beat()
+        await self.beat(aloud=False)  # who opens it says what it found
         self._beating = self._tasks.spawn(self._keep_beating(), name="redis pulse")
 
     def peek(self, name: Digest) -> Entry | None:
@@ -173,6 +183,7 @@ class RedisStore:
         except (CacheFailure, ResponseError) as failure:
             self.errors["delete"] += 1
             raise _as_cache_failure(failure) from failure
+        self._deleted.append((self._steady(), name))
         return bool(found) or waiting is not None
 
     async def purge(self, *, dry_run: bool = False) -> int:
@@ -223,6 +234,8 @@ class RedisStore:
 
     async def _read(self, names: list[Digest]) -> Mapping[Digest, Entry]:
         replies = await self._link.run([("HGET", self._key(name), "frame") for name in names])
+        if self._troubles.about(READING) and not isinstance(replies[0], ResponseError):
+            self._troubles.end(READING)
         if sum(len(reply) for reply in replies if isinstance(reply, bytes)) > LARGE_FRAME:
             return await asyncio.to_thread(self._opened, names, replies)
         return self._opened(names, replies)
@@ -235,7 +248,7 @@ class RedisStore:
         if reply is None:
             return None
         if isinstance(reply, ResponseError):
-            self.unreadable["type"] += 1
+            self._cannot_read(reply)
             return None
         try:
             entry = self._codec.decode(name, reply)
@@ -244,6 +257,13 @@ class RedisStore:
             return None
         # By the header, which is under the tag: the key is not.
         return entry if entry.generation == self._generation else None
+
+    def _cannot_read(self, refusal: ResponseError) -> None:
+        if str(refusal).startswith("WRONGTYPE"):
+            self.unreadable["type"] += 1
+        else:
+            self.errors["get"] += 1
+            self._troubles.begin(READING, _refusal(refusal))
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -255,7 +275,7 @@ class RedisStore:
     def _may_write(self, size: int) -> bool:
         if not self._link.breaker.closed or not self._writes.has_room_for(size):
             return False
-        if self._write_trouble:
+        if self._troubles.about(WRITING):
             if self._steady() < self._write_again_at:
                 return False
             self._write_again_at = self._steady() + self._retry_s  # one attempt shows how things are
@@ -276,14 +296,14 @@ class RedisStore:
             return
         failure = written.exception()
         if failure is None:
-            self._write_trouble = ""
+            self._troubles.end(WRITING)
             if written.result():
                 # Somebody may have what was replaced in memory.
                 self._writes.add(self._pulse.changed(entry.name))
             return
         self.errors["put"] += 1
         if isinstance(failure, ResponseError):
-            self._write_trouble = _refusal(failure)
+            self._troubles.begin(WRITING, _refusal(failure))
             self._write_again_at = self._steady() + self._retry_s
 
     async def _count(self, pattern: str) -> int:
@@ -316,19 +336,30 @@ class RedisStore:
                 await self._take_figures()
             beats += 1
 
-    async def beat(self) -> None:
+    async def beat(self, *, aloud: bool = True) -> None:
         """One poll of what others did; what fails is in `report`. `open` sees to it that it goes on by itself."""
         try:
             await self._hear()
         except CacheFailure as failure:
-            self._say(str(failure))
+            self._troubles.begin(HEARING, failure.message, aloud=aloud)
             if self._steady() - self._heard_at >= self._max_silence_s:
                 # Once in so long: what comes in front from now on was asked for later, and may be served as long.
                 self._heard_at = self._steady()
                 for forget in self.unheard:
                     forget()
-        else:
-            self._say("")
+            return
+        if self._troubles.about(HEARING) or not self.sure:
+            await self._delete_again()
+        self._troubles.end(HEARING)
+
+    async def _delete_again(self) -> None:
+        """Redis was away, or is not as we left it: maybe another server that had not heard of the last deletions."""
+        since = self._steady() - LAG_S
+        for name in [name for at, name in self._deleted if at >= since]:
+            self._writes.add(("UNLINK", self._key(name)))
+            self._writes.add(self._pulse.changed(name))
+        self._deleted.clear()
+        await self._writes.settled()
 
     async def _hear(self) -> None:
         async with self._hearing:  # the pulse reads a log from its place on: not twice at once
@@ -338,7 +369,7 @@ class RedisStore:
             if beat.generation > self._generation:  # a purge may have begun a later one while this was on its way
                 self._pending.clear()
                 self._generation = beat.generation
-            self._secret = beat.secret
+            self._secret, self.sure = beat.secret, beat.sure
             self._heard_at = self._steady()
             for tell in self.heard:
                 await tell(beat)
@@ -350,13 +381,6 @@ class RedisStore:
             return
         if isinstance(reply, bytes):
             self._figures = Figures.read(reply)
-
-    def _say(self, trouble: str) -> None:
-        if trouble and not self._said:
-            _log.warning("the store is degraded, requests go on without it: %s", trouble)
-        elif self._said and not trouble:
-            _log.info("Redis is heard again")
-        self._said = trouble
 
     # -- names and words ---------------------------------------------------------------------------------------------
 
@@ -373,8 +397,11 @@ class RedisStore:
     def _degraded(self) -> str | None:
         if not self._link.breaker.closed:
             return f"{self._link.shown}: {self._link.breaker.why}; requests go on without it"
-        return self._write_trouble or None
+        return self._troubles.first
 
+
+READING, WRITING, HEARING = "reading", "writing", "hearing other replicas"
+"""What troubles are about."""
 
 FIGURES_S: Final = 5.0
 """Seconds between two looks at the server's own figures."""

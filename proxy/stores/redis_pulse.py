@@ -33,7 +33,7 @@ LOG_LENGTH: Final = 100_000
 
 MOST_AT_ONCE: Final = 1000
 
-BEAT = Script("""
+BEAT = Script("""#!lua flags=allow-oom
 local secret, generation = unpack(redis.call('HMGET', KEYS[1], 'secret', 'generation'))
 if not generation or tonumber(generation) < tonumber(ARGV[1]) then
     generation = generation and ARGV[1] or ARGV[2]
@@ -54,8 +54,11 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
 end
 return {ARGV[3] ~= '' and secret or '', generation, last, added, changes}
 """)
-"""KEYS: control, changes. ARGV: the least generation; the one to begin with; a secret to set if there is none, empty
-where it is configured; our place; how many changes."""
+"""KEYS: control, changes. ARGV: the least generation; the one to begin with; a secret to set if there is none; our
+place; how many changes.
+
+With flags Redis refuses a script that may write on a replica, whether it does or not: a Redis that takes no writes is
+of no use here."""
 
 
 class Pulse:

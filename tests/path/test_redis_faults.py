@@ -79,7 +79,7 @@ MOST_CONNECTIONS = 20
 """Of one proxy with `crowd`'s callers: one for each, and a few for look-ups, writes and listening."""
 
 DEGRADED = "the store is degraded"
-HEARD_AGAIN = "Redis is heard again"
+HEARD_AGAIN = "the store is well again"
 
 
 @pytest.fixture(autouse=True)
@@ -220,7 +220,6 @@ def said_in_log(records: list[logging.LogRecord], outages: int) -> None:
         assert not [line for line in lines if secret in line]
 
 
-@pytest.mark.xfail(strict=True, reason="each success of another command sets the breaker's count to 0 again")
 @pytest.mark.parametrize("key", ["{askonce}:control", "{askonce}:changes"])
 async def test_that_replicas_cannot_agree_is_said_though_all_else_does_well(
     askonce: Start, own_redis: Own, key: str
@@ -271,7 +270,6 @@ async def test_a_redis_that_comes_after_the_start_is_used_from_then_on(
     assert provider.calls == calls
 
 
-@pytest.mark.xfail(strict=True, reason="said by the store as it opens, and once more by `_announce` of app.py")
 async def test_a_redis_that_is_absent_at_the_start_is_said_once(
     askonce: Start, own_redis: Own, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -461,7 +459,6 @@ async def test_a_full_redis_that_evicts_nothing_is_not_written_and_that_is_said(
         await until_well(proxy.http)
 
 
-@pytest.mark.xfail(strict=True, reason="`RedisStore._written` keeps it for `/readyz` and logs nothing")
 async def test_that_redis_refuses_to_store_is_said_in_the_log_once(
     askonce: Start, own_redis: Own, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -788,7 +785,6 @@ async def side_by_side(ways: dict[str, tuple[httpx.AsyncClient, str]], topic: st
     return {way: statistics.median(seconds) for way, seconds in took.items()}
 
 
-@pytest.mark.xfail(strict=True, reason="the look-up waits for Redis, and then taking the lease waits as long once more")
 async def test_no_request_waits_for_redis_longer_than_connecting_and_a_command_may_take(
     askonce: Start, own_redis: Own, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -821,7 +817,6 @@ BACKGROUND = {"redis pulse", "redis listener", "redis leases", "redis writes"}
 # --- what it is asked for
 
 
-@pytest.mark.xfail(strict=True, reason="each miss takes its lease on a connection of its own, and all of them are kept")
 async def test_a_crowd_shares_few_connections(askonce: Start, own_redis: Own) -> None:
     """`store.redis.connections` says how many, one more to listen; a pulse and a row of writes may come beside."""
     server = own_redis(search=False)
@@ -833,9 +828,6 @@ async def test_a_crowd_shares_few_connections(askonce: Start, own_redis: Own) ->
         assert wire.connections <= running.settings.store.redis.connections + 4
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the pulse only reads, which a replica allows: it closes the breaker that writes have opened"
-)
 async def test_a_redis_that_takes_no_writes_is_said_to_be_read_only(askonce: Start, own_redis: Own) -> None:
     server = own_redis(search=False)
     async with askonce(PATIENT | REDIS_ALONE, store(server)) as running:
@@ -847,7 +839,6 @@ async def test_a_redis_that_takes_no_writes_is_said_to_be_read_only(askonce: Sta
                 assert (await readiness(running.http))["status"] == "degraded"
 
 
-@pytest.mark.xfail(strict=True, reason="`RedisLeases._listen` warns each time")
 async def test_that_other_replicas_cannot_be_heard_is_said_once(
     askonce: Start, own_redis: Own, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -662,6 +662,17 @@ async def test_a_secret_of_ones_own_is_nowhere_in_redis(replica: Replica, provid
             assert SECRET.encode() not in between("DUMP", key)
 
 
+async def test_a_secret_of_ones_own_is_not_given_up_for_one_that_somebody_puts_into_redis(
+    replica: Replica, provider: Provider, between: Between
+) -> None:
+    async with replica(ASKONCE_SERVER__SECRET=SECRET) as a:
+        key = (await a.chat()).headers["x-cache-key"]
+        between("HSET", "{askonce}:control", "secret", "x" * 32, "generation", 2_000_000_000_000)
+        while a.application.store.generation < 2_000_000_000_000:
+            await asyncio.sleep(0.005)
+        assert (await a.chat()).headers["x-cache-key"] == key
+
+
 async def test_a_replica_with_another_secret_serves_nothing_of_the_others(
     replica: Replica, provider: Provider, between: Between
 ) -> None:

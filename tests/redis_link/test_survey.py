@@ -29,7 +29,7 @@ async def surveyed(url: str) -> Survey:
     link = link_to(url)
     try:
         await link.run([("EXISTS", "up")], probe=True)
-        return await survey(link, RedisAddress.parse(url))
+        return await survey(link, RedisAddress.parse(url), "askonce:check")
     finally:
         await link.close()
 

@@ -537,3 +537,21 @@ def test_a_clock_by_hand_is_what_a_generation_begins_with(redis_url: str) -> Non
             return replica.store.generation
 
     assert asyncio.run(begin()) == int((BEGIN + 7.0) * 1000)
+
+
+async def test_what_was_deleted_lately_is_deleted_again_when_redis_is_not_as_it_was_left(own_redis: Own) -> None:
+    """As after a failover to a replica that had not heard of the deletion."""
+    server = own_redis()
+    async with StoreReplica(server.url) as replica, StoreReplica(server.url) as other:
+        for number in (1, 2):
+            await kept(replica, number)
+        frame = server.raw("HGET", key_of(replica, 1), "frame")
+        assert await replica.store.delete(name_of(1))
+        server.kill()
+        await replica.store.beat()
+        server.start()
+        server.raw("HSET", key_of(replica, 1), "frame", frame)
+        await replica.store.beat()
+        await other.store.beat()
+        assert server.raw("EXISTS", key_of(replica, 1)) == 0
+        assert name_of(1) in other.beats[-1].changes or not other.beats[-1].sure
