@@ -99,18 +99,15 @@ async def _latency_ms(link: Link, key: str) -> float:
 
 
 def _fields(info: Reply) -> dict[str, str]:
-    """INFO's text, or what redis-py makes of it on a Cluster."""
-    if isinstance(info, bytes):
-        return dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
-    return {str(name): str(value) for name, value in info.items()} if isinstance(info, dict) else {}
+    """INFO's text; nothing where Redis refuses to tell."""
+    text = info.decode("utf-8", "replace") if isinstance(info, bytes) else ""
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
 def _modules(reply: Any) -> Iterator[str]:
     for module in reply if isinstance(reply, list) else ():
-        pairs = list(module.items()) if isinstance(module, dict) else list(zip(module[::2], module[1::2], strict=False))
-        for name, value in pairs:
-            if name in (b"name", "name"):
-                yield value.decode() if isinstance(value, bytes) else str(value)
+        fields = dict(zip(module[::2], module[1::2], strict=False))
+        yield fields.get(b"name", b"?").decode("utf-8", "replace")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -95,7 +95,7 @@ class RedisStore:
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.errors: dict[str, int] = dict.fromkeys(("get", "put", "put_refused", "delete", "purge", "sweep"), 0)
+        self.errors: dict[str, int] = dict.fromkeys(("get", "put", "put_refused", "delete", "purge"), 0)
         """Failures by operation."""
         self.unreadable: dict[str, int] = dict.fromkeys(("version", "tag", "torn", "type"), 0)
         """What was found under our keys and could not be used, by reason."""
@@ -328,13 +328,13 @@ class RedisStore:
     # -- beating -----------------------------------------------------------------------------------------------------
 
     async def _keep_beating(self) -> None:
-        beats = 0
+        figures_at = 0.0
         while True:
             await asyncio.sleep(self._poll_s if self._link.breaker.closed else self._retry_s)
             await self.beat()
-            if beats * self._poll_s % FIGURES_S < self._poll_s and self._link.breaker.closed:
+            if self._link.breaker.closed and self._steady() >= figures_at:
                 await self._take_figures()
-            beats += 1
+                figures_at = self._steady() + FIGURES_S
 
     async def beat(self, *, aloud: bool = True) -> None:
         """One poll of what others did; what fails is in `report`. `open` sees to it that it goes on by itself."""
