@@ -95,9 +95,11 @@ class Operations:
 
     async def _delete(self, name: Digest) -> bool:
         """Nobody joins a call that was made before, here or from another replica."""
-        self._flights.close(name)
-        await self._leases.drop(name)
-        return await self._store.delete(name)
+        try:
+            return await self._store.delete(name)
+        finally:
+            self._flights.close(name)
+            await self._leases.drop(name)
 
     async def purge_all(self, *, dry_run: bool) -> int:
         """Remove every answer."""

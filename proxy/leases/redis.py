@@ -244,9 +244,6 @@ class RedisLeases:
             try:
                 [heard] = await self._link.run([command], limit_s=patience_ms / 1000 + 1)
             except CacheFailure:
-                # On another server, or after a restart, places may begin anew: from the inbox' start, for nothing in it
-                # does harm when it is heard twice.
-                self._heard = "0-0"
                 await asyncio.sleep(self._retry_s)
                 continue
             if isinstance(heard, ResponseError):

@@ -177,6 +177,7 @@ class RedisStore:
         """Forget it, here and in every replica's memory. Raises CacheFailure when that cannot be promised."""
         waiting = self._pending.pop(name, None)
         try:
+            await self._hear()  # it lies under the generation of now, which somebody may just have begun
             # One after the other: told first, a replica could fetch it once more before it is gone.
             found = await self._writes.add(("UNLINK", self._key(name)))
             await self._writes.add(self._pulse.changed(name))

@@ -10,11 +10,11 @@ class SingleTenancy:
     """One scope for all. Only safe where everyone who reaches the port may see every answer."""
 
     def __init__(self, namer: Namer) -> None:
-        self._scope = namer.scope(b"single")
+        self._namer = namer
 
     @property
     def headers(self) -> frozenset[bytes]:
         return frozenset()
 
     def identify(self, headers: Pairs) -> Scope:
-        return self._scope
+        return self._namer.scope(b"single")  # each time: replicas agree on their secret after they have begun

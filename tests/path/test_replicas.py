@@ -458,14 +458,16 @@ async def test_a_leaving_caller_cancels_nothing_on_any_replica(
     a: Running, b: Running, provider: Provider, gate: asyncio.Event
 ) -> None:
     provider.then(stream([FIRST, gate, *REST]))
-    async with b.reading() as second:
-        async with a.reading() as first:
-            await first.until(b"assistant")
+    async with AsyncExitStack() as leaving:
+        first = await leaving.enter_async_context(a.reading())
+        await first.until(b"assistant")
+        async with b.reading() as second:
             await second.until(b"assistant")
-        while await a.metric("askonce_requests_total", endpoint="/v1/chat/completions") < 1:
-            pass  # until a has noticed
-        gate.set()
-        assert await second.rest() == QUIET
+            await leaving.aclose()
+            while await a.metric("askonce_requests_total", endpoint="/v1/chat/completions") < 1:
+                pass  # until a has noticed
+            gate.set()
+            assert await second.rest() == QUIET
     assert await asked(a) == "hit"
     assert provider.calls == 1
 
@@ -717,3 +719,23 @@ async def test_replicas_that_began_without_redis_agree_when_it_is_there(
         theirs = await b.chat(seed=1)
         assert (theirs.headers["x-cache"], said(theirs)) == ("hit", said(mine))
         between.close()
+
+
+async def test_replicas_for_one_team_share_without_a_secret_of_their_own(replica, provider, between):
+    single = {"tenants.mode": "single"}
+    async with replica(single) as a, replica(single) as b:
+        await a.chat(key=ALICE)
+        await between.settled()
+        assert (await b.chat(key=BOB)).headers["x-cache"] == "hit"
+    assert provider.calls == 1
+
+
+async def test_a_replica_that_has_not_heard_of_a_purge_deletes_what_was_stored_after_it(replica, between):
+    async with replica() as a, replica({"store.redis.poll": 1}) as b:
+        await a.http.post("/admin/purge", json={"all": True})
+        key = (await a.chat()).headers["x-cache-key"]
+        await between.settled()
+        assert (await b.http.delete(f"/admin/entries/{key}")).json() == {"purged": 1}
+        while (answer := await a.chat({"cache-control": "only-if-cached"})).status_code == 200:
+            assert answer.headers["x-cache"] == "hit"
+        assert answer.status_code == 504
