@@ -35,6 +35,10 @@ from tests.provider import DONE, Provider, stream, words
 from tests.redis_servers import ClusterSet, RedisServer, SentinelSet
 from tests.running import Running, Start, cache_status
 
+pytestmark = [pytest.mark.flaky(reruns=2), pytest.mark.timeout(90)]
+"""Several real servers, with time-outs of their own, beside other tests on few cores: what fails once is tried again,
+and shown as a rerun."""
+
 Own = Callable[..., RedisServer]
 
 QUICK: dict[str, Any] = {"store.redis.retry": 0.05, "store.redis.poll": 0.05}
