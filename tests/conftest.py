@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +17,7 @@ import httpx
 import pytest
 
 from tests.provider import Provider
+from tests.redis_servers import free_port
 
 pytest_plugins = ["tests.redis_fixtures"]
 
@@ -123,7 +123,7 @@ def askonce_process(provider: Provider, tmp_path: Path) -> Callable[..., Abstrac
 
     @asynccontextmanager
     async def start(*arguments: str, environ: dict[str, str] | None = None) -> AsyncIterator[Process]:
-        port = _free_port()
+        port = free_port()
         places = {"ASKONCE_UPSTREAM": provider.url, "ASKONCE_DATA_DIR": str(tmp_path / "data")}
         async with AsyncExitStack() as stack:
             http = await stack.enter_async_context(client(f"http://127.0.0.1:{port}"))
@@ -155,9 +155,3 @@ async def alive(process: Process) -> None:
         else:
             return
     pytest.fail(f"askonce ended with {process.popen.returncode}:\n{process.stderr}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port

@@ -54,9 +54,7 @@ from tests.redis_servers import RedisServer, free_port
 from tests.running import ALICE, Start, cache_status, credential, said
 from tests.slow_wire import SlowWire
 
-pytestmark = [pytest.mark.flaky(reruns=2), pytest.mark.timeout(90)]
-"""Several real servers, with time-outs of their own, beside other tests on few cores: what fails once is tried again,
-and shown as a rerun."""
+pytestmark = pytest.mark.timeout(90)
 
 Own = Callable[..., RedisServer]
 

@@ -35,9 +35,7 @@ from tests.provider import DONE, Provider, stream, words
 from tests.redis_servers import ClusterSet, RedisServer, SentinelSet
 from tests.running import Running, Start, cache_status
 
-pytestmark = [pytest.mark.flaky(reruns=2), pytest.mark.timeout(90)]
-"""Several real servers, with time-outs of their own, beside other tests on few cores: what fails once is tried again,
-and shown as a rerun."""
+pytestmark = pytest.mark.timeout(90)
 
 Own = Callable[..., RedisServer]
 

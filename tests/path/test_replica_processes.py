@@ -24,9 +24,7 @@ from tests.provider import DONE, Asked, Move, Provider, Script, completion, plai
 from tests.redis_servers import RedisServer, free_port
 from tests.running import cache_status, client, frames, said
 
-pytestmark = [pytest.mark.flaky(reruns=2), pytest.mark.timeout(90)]
-"""Several real servers, with time-outs of their own, beside other tests on few cores: what fails once is tried again,
-and shown as a rerun."""
+pytestmark = pytest.mark.timeout(90)
 
 PROCESSES = 8
 CALLERS = 50
