@@ -33,7 +33,7 @@ from proxy.stores.redis_pulse import Heard, Pulse
 from proxy.stores.troubles import Troubles
 from proxy.stores.turns import TurnGather
 from proxy.telemetry.tasks import Tasks
-from proxy.types import Digest, Entry, StoreReport
+from proxy.types import Beat, Digest, Entry, StoreReport
 
 _log = logging.getLogger("askonce.store")
 
@@ -103,8 +103,6 @@ class RedisStore:
         """Told of every beat, in this order, once this store has taken it in."""
         self.unheard: list[Callable[[], None]] = []
         """Called when Redis was not heard for so long that nothing in front may be trusted."""
-        self.sure = True
-        """The last beat can have missed nothing."""
         self._deleted: deque[tuple[float, Digest]] = deque(maxlen=MOST_DELETED)
         """Lately, by us: when, and what."""
         self._link, self._codec, self._writes, self._pulse = link, codec, writes, pulse
@@ -340,7 +338,7 @@ class RedisStore:
     async def beat(self, *, aloud: bool = True) -> None:
         """One poll of what others did; what fails is in `report`. `open` sees to it that it goes on by itself."""
         try:
-            await self._hear()
+            heard = await self._hear()
         except CacheFailure as failure:
             self._troubles.begin(HEARING, failure.message, aloud=aloud)
             if self._steady() - self._heard_at >= self._max_silence_s:
@@ -349,7 +347,7 @@ class RedisStore:
                 for forget in self.unheard:
                     forget()
             return
-        if self._troubles.about(HEARING) or not self.sure:
+        if self._troubles.about(HEARING) or not heard.sure:
             await self._delete_again()
         self._troubles.end(HEARING)
 
@@ -362,7 +360,7 @@ class RedisStore:
         self._deleted.clear()
         await self._writes.settled()
 
-    async def _hear(self) -> None:
+    async def _hear(self) -> Beat:
         async with self._hearing:  # the pulse reads a log from its place on: not twice at once
             beat = await self._pulse.beat(
                 generation=self._generation, first_generation=int(self._clock() * 1000), secret=self._secret
@@ -370,10 +368,11 @@ class RedisStore:
             if beat.generation > self._generation:  # a purge may have begun a later one while this was on its way
                 self._pending.clear()
                 self._generation = beat.generation
-            self._secret, self.sure = beat.secret, beat.sure
+            self._secret = beat.secret
             self._heard_at = self._steady()
             for tell in self.heard:
                 await tell(beat)
+            return beat
 
     async def _take_figures(self) -> None:
         try:
