@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, NewType, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Digest = NewType("Digest", bytes)
 """A name for a question: 16 bytes, a truncated HMAC-SHA-256 (RFC 2104 section 5). Hex of it is `X-Cache-Key`."""
@@ -18,6 +22,10 @@ Scope = NewType("Scope", bytes)
 
 Pairs = tuple[tuple[bytes, bytes], ...]
 """Header fields as ASGI gives them: lower-case name, value as it came."""
+
+
+Vector: TypeAlias = "NDArray[np.float32]"
+"""One embedding: float32, as many as the embedder has dimensions, of length 1, so that a dot product is a cosine."""
 
 
 class Outcome(StrEnum):
@@ -39,6 +47,9 @@ class Form(StrEnum):
     """The folded JSON answer; serves stream and plain readers."""
     FRAMES = "frames"
     """The stream's own frames, for an answer that folding would change; serves stream readers only."""
+    ALIAS = "alias"
+    """No answer but the name of one (`meaning.Alias`): a question that was matched by meaning, or that differs from
+    another in case, space and closing punctuation only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +156,21 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """A question taken apart for matching by meaning: its words, and everything that stands round them."""
+
+    words: str
+    """Text of the last message, which is the user's; "" where there is none."""
+    shape: bytes
+    """Canonical form of the rest of the body (`Question.key` with the words taken out): history, system prompt, tools,
+    parameters. Only questions of the same shape are ever candidates for one another."""
+    members: Mapping[str, object]
+    """The parsed top level, for `eligibility`."""
+    barred: str = ""
+    """Why its words cannot even be taken out (`no_words`, `parts`); "" when they can."""
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """A run of bytes of a live stream, cut at event boundaries.
 
@@ -205,6 +231,10 @@ class Directives:
     audited: bool = False
     """`X-Cache-Bypass` was used: goes to the audit log."""
     no_transform: bool = False
+    exact_only: bool = False
+    """`X-Cache-Mode: exact`: nothing that was matched by meaning."""
+    threshold: float = 0.0
+    """`X-Cache-Threshold`: the least similarity a match by meaning must have."""
 
 
 class CacheStatus(NamedTuple):
