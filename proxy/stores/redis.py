@@ -2,6 +2,7 @@
 
     {prefix}:1:{generation}:{name}   hash   frame     the entry, as `frame.py` has it
                                             model     beside it for people and tools; what is served is in the frame
+                                            ...       what matching by meaning adds (vectors/redis.py); it goes with it
 
 `1` is the version of this layout: another version keeps its own entries beside these. The generation is in the key, so
 that a purge of everything makes all of it unreachable at once; the bytes are then swept away.
@@ -24,6 +25,7 @@ from typing import Final
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from proxy.errors import CacheFailure, Unreadable
+from proxy.redis_link import keys as entry_keys
 from proxy.redis_link.client import Reply
 from proxy.redis_link.link import Link
 from proxy.redis_link.script import Script
@@ -37,8 +39,7 @@ from proxy.types import Beat, Digest, Entry, StoreReport
 
 _log = logging.getLogger("askonce.store")
 
-LAYOUT: Final = 1
-"""Change it with anything that makes an older program misread a key or a field."""
+LAYOUT: Final = entry_keys.LAYOUT
 
 LARGE_FRAME: Final = 256 * 1024
 """Bytes above which a frame is made or read in a thread: some milliseconds that would hold every other caller up."""
@@ -316,7 +317,7 @@ class RedisStore:
         """Take away what no generation reaches; how many answers of the last one that were."""
         swept = 0
         kept, wanted = self._key_pattern(self._generation)[:-1].encode(), self._key_pattern(before)[:-1].encode()
-        async for keys in self._link.scan(f"{self._prefix}:{LAYOUT}:*"):
+        async for keys in self._link.scan(entry_keys.pattern(self._prefix)):
             gone = [key for key in keys if not key.startswith(kept)]
             for at in range(0, len(gone), SWEPT_AT_ONCE):
                 some = gone[at : at + SWEPT_AT_ONCE]
@@ -385,10 +386,10 @@ class RedisStore:
     # -- names and words ---------------------------------------------------------------------------------------------
 
     def _key(self, name: Digest) -> str:
-        return f"{self._prefix}:{LAYOUT}:{self._generation:x}:{name.hex()}"
+        return entry_keys.of(self._prefix, self._generation, name)
 
     def _key_pattern(self, generation: int) -> str:
-        return f"{self._prefix}:{LAYOUT}:{generation:x}:*"
+        return entry_keys.pattern(self._prefix, generation)
 
     def _errors(self) -> dict[str, int]:
         unreadable = {f"unreadable_{why}": number for why, number in self.unreadable.items()}
