@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version as distribution_version
 from math import ceil
@@ -36,9 +35,11 @@ from proxy.edge.reception import Reception
 from proxy.endpoints.base import Endpoint
 from proxy.endpoints.chat_completions import ChatCompletions
 from proxy.errors import CacheFailure, UpstreamError
+from proxy.feedback import Feedback, Recent
 from proxy.fingerprint import Namer
 from proxy.flights import Bounds, Flights
 from proxy.leases.off import NoLeases
+from proxy.meaning.base import Meaning
 from proxy.pipeline import ALWAYS_VARY, PathSettings, Pipeline
 from proxy.policies.base import Policy
 from proxy.policies.live_data import hosted_tools, live_data, upstream_cache
@@ -46,9 +47,11 @@ from proxy.policies.modality import modality
 from proxy.policies.opt_out import opt_out
 from proxy.policies.sampling import sampling
 from proxy.policies.server_state import server_state
+from proxy.probes import Probe
 from proxy.redis_link.survey import survey
 from proxy.replicas import SharedBoard, SharedSecret, front, link_to, revealed, share
 from proxy.secret import installation_secret
+from proxy.semantic import House, match_by_meaning, probe_semantic
 from proxy.settings import Settings
 from proxy.stores.base import ExactStore
 from proxy.stores.frame import FrameCodec
@@ -133,9 +136,12 @@ def build(
         store_report=store.report,
         flights=lambda: flights.count,
     )
+    meaning = match_by_meaning(settings, House(store, shared, namer, endpoints, metrics, clock, random))
+    recent = Recent()
+    feedback = Feedback(store, meaning, recent)
     access_log = AccessLog(_write_out, settings.telemetry.log_format)
     observer = Observer(
-        metrics, access_log if settings.telemetry.access_log else None, Audit(access_log), upstream.name
+        metrics, access_log if settings.telemetry.access_log else None, Audit(access_log), recent, upstream.name
     )
     pipeline = Pipeline(
         namer=namer,
@@ -145,6 +151,7 @@ def build(
         store=store,
         flights=flights,
         leases=leases,
+        meaning=meaning,
         upstream=upstream,
         settings=_path_settings(settings),
         metrics=metrics,
@@ -161,6 +168,8 @@ def build(
     edge = Edge(
         pipeline=pipeline,
         reception=reception,
+        tenancy=tenancy,
+        feedback=feedback,
         endpoints=endpoints,
         observer=observer,
         ids=ids,
@@ -170,11 +179,18 @@ def build(
     )
     lane = Lane(reception, observer, ids, tasks, _lane_settings(settings, endpoints), clock)
     operations = Operations(
-        version=VERSION, store=store, flights=flights, leases=leases, metrics=metrics, clock=clock, began=clock()
+        version=VERSION,
+        store=store,
+        flights=flights,
+        leases=leases,
+        meaning=meaning,
+        metrics=metrics,
+        clock=clock,
+        began=clock(),
     )
     if shared is not None:
         # First of all that hear of it: what is named and tagged from now on is what all replicas can read.
-        shared.redis.heard.insert(0, SharedSecret(secret, namer, codec, shared.seal, reception).heard)
+        shared.redis.heard.insert(0, SharedSecret(secret, (namer, codec, *shared.keyed), reception).heard)
         shared.redis.heard.append(SharedBoard(flights).heard)
 
     @asynccontextmanager
@@ -183,12 +199,14 @@ def build(
         await store.open()
         await leases.open()
         await upstream.open()
-        _announce(settings, store)
+        await meaning.open()
+        _announce(settings, store, meaning)
         try:
             yield
         finally:
             # In this order: what is in the air lands, what has landed is kept, then everything is let go of.
             await flights.drain(LANDING_S)
+            await meaning.close()
             await leases.close()
             await store.close()
             await upstream.close()
@@ -204,7 +222,7 @@ def build(
     )
     application.edge, application.lane, application.pipeline = edge, lane, pipeline
     application.metrics, application.store, application.flights = metrics, store, flights
-    application.include_router(routes(operations, metrics, Access(revealed(settings.admin.token))))
+    application.include_router(routes(operations, feedback, metrics, Access(revealed(settings.admin.token))))
     add_error_handlers(application)
     return application
 
@@ -247,19 +265,8 @@ def run(settings: Settings) -> None:
     serving.run()
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """One line of `askonce check`."""
-
-    part: str
-    ok: bool
-    detail: str
-    warns: bool = False
-    """It works, and something should be changed."""
-
-
 async def probe(settings: Settings) -> AsyncIterator[Probe]:
-    """Try every part: the store, and each upstream with a call that costs nothing."""
+    """Try every part: the store, matching by meaning, and each upstream with a call that costs nothing."""
     application = build(settings)
     await application.store.open()
     try:
@@ -270,6 +277,8 @@ async def probe(settings: Settings) -> AsyncIterator[Probe]:
                 yield said
     finally:
         await application.store.close()
+    async for said in probe_semantic(settings):
+        yield said
     upstream = _upstream(settings)
     await upstream.open()
     try:
@@ -410,7 +419,7 @@ def _described_store(settings: Settings) -> str:
             return kind
 
 
-def _announce(settings: Settings, store: ExactStore) -> None:
+def _announce(settings: Settings, store: ExactStore, meaning: Meaning) -> None:
     """What a person who started it wants to read first."""
     address = f"http://{settings.server.host}:{settings.server.port}"
     logger.info(
@@ -420,6 +429,9 @@ def _announce(settings: Settings, store: ExactStore) -> None:
         address,
         _described_store(settings),
     )
+    semantic = meaning.report()
+    detail = f" ({semantic['detail']})" if "detail" in semantic else ""
+    logger.info("matching by meaning: %s%s", semantic["mode"], detail)
     degraded = store.report().degraded
     if degraded:
         logger.warning("the store is degraded, requests go on to the upstream: %s", degraded)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from proxy.endpoints.base import Endpoint
 from proxy.flights import Seat
+from proxy.match import Match
 from proxy.settings import Rule
 from proxy.types import CacheStatus, Call, Digest, Directives, Entry, Form, Outcome, Pairs, Reply, Scope, Verdict
 
@@ -75,6 +76,8 @@ class Answer:
     """A seat whose answer is all there already: no need to send it piece by piece."""
     quiet: bool = False
     """The stream's usage was asked for by us, not by this caller: send it without."""
+    match: Match | None = None
+    """The entry answers another question, which this one was matched with."""
     later: Later | None = None
     """A stream's caller waits for somebody else's call, and has waited as long as a silent connection may: say that it
     is a stream, keep it open, and await this for the answer itself."""
@@ -100,10 +103,11 @@ class Answer:
 
 
 class Found(NamedTuple):
-    """An entry and the tier it was found in."""
+    """An entry, the tier it was found in, and how this question came to it where it is the answer to another."""
 
     entry: Entry
     tier: str
+    match: Match | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ class Turns:
 
 def serves(entry: Entry, case: Case) -> bool:
     """Whether this entry can be turned into the form this caller wants without losing anything."""
-    if entry.form is Form.FRAMES and not case.stream:
+    if entry.form is Form.ALIAS or (entry.form is Form.FRAMES and not case.stream):
         return False
     return not entry.lacks_usage or (case.stream and not case.include_usage)
 
@@ -142,9 +146,16 @@ def is_event_stream(headers: Pairs) -> bool:
     return header(headers, b"content-type").lower().startswith("text/event-stream")
 
 
-def hit(case: Case, entry: Entry, now: float, tier: str) -> Answer:
-    status = CacheStatus(ttl=int(entry.ttl_s(now)), detail=tier)
-    return Answer(Outcome.HIT, status, case, entry=entry, tier=tier)
+def hit(case: Case, found: Found, now: float) -> Answer:
+    entry, tier, match = found
+    status = CacheStatus(ttl=int(entry.ttl_s(now)), detail=tier if match is None else "alias")
+    return Answer(Outcome.HIT, status, case, entry=entry, tier=tier, match=match)
+
+
+def semantic(case: Case, entry: Entry, match: Match, now: float) -> Answer:
+    detail = "semantic" if match.kind == "meaning" else match.kind
+    status = CacheStatus(ttl=int(entry.ttl_s(now)), detail=detail)
+    return Answer(Outcome.SEMANTIC, status, case, entry=entry, tier=match.kind, match=match)
 
 
 def stale(case: Case, found: Found, now: float, detail: str) -> Answer:

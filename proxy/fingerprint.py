@@ -43,6 +43,25 @@ class Namer:
             self._mac(b"exact", scope, upstream.encode(), epoch.encode(), endpoint.encode(), headers, key),
         )
 
+    def shape(self, scope: Scope, *, upstream: str, epoch: str, endpoint: str, vary: Pairs, key: bytes) -> Digest:
+        """The name of all that stands round a question's words: as `exact`, with `Asking.shape` for the key."""
+        headers = framed(part for pair in vary for part in pair)
+        return Digest(
+            self._mac(b"shape", scope, upstream.encode(), epoch.encode(), endpoint.encode(), headers, key),
+        )
+
+    def normalized(self, shape: Digest, folded: str) -> Digest:
+        """The name of all questions of a shape whose words are these after folding."""
+        return Digest(self._mac(b"normalized", shape, folded.encode("utf-8", "surrogatepass")))
+
+    def pair(self, normalized: Digest, stored: Digest) -> Digest:
+        """A question, however it is typed, beside a stored one: what feedback refuses."""
+        return Digest(self._mac(b"pair", normalized, stored))
+
+    def partition(self, scope: Scope, model: str, rule: str) -> Digest:
+        """What learns together: one caller's questions to one model under one rule."""
+        return Digest(self._mac(b"partition", scope, model.encode(), rule.encode()))
+
     def slot(self, name: Digest, turn: int) -> Digest:
         """The name of one of several answers kept for a question (`sampling: pool`)."""
         return Digest(self._mac(b"slot", name, turn.to_bytes(4, "big")))

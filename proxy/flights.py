@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from proxy.errors import AskOnceError, Overloaded, UpstreamInterrupted
+from proxy.match import Match
 from proxy.telemetry.tasks import Tasks
 from proxy.types import Digest, Entry, Frame, Pairs
 
@@ -51,6 +52,8 @@ class Landing:
     stored: bool
     reason: str = ""
     """Why it was not stored."""
+    match: Match | None = None
+    """It is the answer to another question, and nobody was asked."""
 
 
 class Flight:

@@ -4,6 +4,7 @@
     recall     what memory can answer at once                                                     (no waiting)
     look       what the stores have                                                               (their deadline)
     answer     that, if this caller may have it; else board a flight; else relay
+    match      the flight's own task: is there an answer to this question in other words?         (its deadline)
     lease      the flight's own task: ask for all replicas, or follow the one that asks already
     fly        ask the upstream, pass it on, fold it, keep it
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from time import perf_counter
@@ -33,6 +34,7 @@ from proxy.case import (
     header,
     hit,
     is_event_stream,
+    semantic,
     serves,
     stale,
     why_forward,
@@ -40,9 +42,11 @@ from proxy.case import (
 from proxy.endpoints.base import Fold, Folded
 from proxy.errors import CacheFailure, NotCached, Unstorable, UpstreamError
 from proxy.fingerprint import Namer, framed
-from proxy.flights import Flight, Flights, Landing, Seat
+from proxy.flights import Flight, Flights, Fly, Landing, Seat
 from proxy.freshness.lifetimes import Fitness, covers_error, fitness, lifetime
 from proxy.leases.base import Lease, Leases, Running
+from proxy.match import Match, matched
+from proxy.meaning.base import Meaning, Sought
 from proxy.policies.base import Policy
 from proxy.settings import Rule
 from proxy.stores.base import ExactStore
@@ -55,6 +59,7 @@ from proxy.types import (
     Call,
     Digest,
     Entry,
+    Form,
     Frame,
     Outcome,
     Question,
@@ -104,6 +109,7 @@ class Pipeline:
         store: ExactStore,
         flights: Flights,
         leases: Leases,
+        meaning: Meaning,
         upstream: Upstream,
         settings: PathSettings,
         metrics: Metrics,
@@ -118,6 +124,7 @@ class Pipeline:
         self._store = store
         self._flights = flights
         self._leases = leases
+        self._meaning = meaning
         self._upstream = upstream
         self._settings = settings
         self._metrics = metrics
@@ -152,17 +159,28 @@ class Pipeline:
         )
 
     def _name(self, request: Request, question: Question, rule: Rule, scope: Scope) -> Digest:
-        directives = request.directives
-        if directives.namespace:
-            scope = self._namer.scope(b"namespace", scope, directives.namespace.encode())
+        # `no-transform`: nothing may be read into the body, so its very bytes are the name.
+        key = framed((b"raw", request.body)) if request.directives.no_transform else question.key
+        return self._named(self._namer.exact, request, rule, scope, key, question.members)
+
+    def _named(
+        self,
+        make: Make,
+        request: Request,
+        rule: Rule,
+        scope: Scope,
+        key: bytes,
+        members: Mapping[str, object],
+    ) -> Digest:
+        """What a question, or its shape, is called: the key, and all that matters beside the body."""
+        if request.directives.namespace:
+            scope = self._namer.scope(b"namespace", scope, request.directives.namespace.encode())
         varies = ALWAYS_VARY | {header.lower().encode("latin-1") for header in rule.vary}
         vary = tuple(sorted(pair for pair in request.headers if pair[0] in varies))
-        # `no-transform`: nothing may be read into the body, so its very bytes are the name.
-        key = framed((b"raw", request.body)) if directives.no_transform else question.key
         if rule.include_user_in_key:
-            identifiers = (repr(question.members.get(member)).encode() for member in ("user", "safety_identifier"))
+            identifiers = (repr(members.get(member)).encode() for member in ("user", "safety_identifier"))
             key = framed((key, *identifiers))
-        return self._namer.exact(
+        return make(
             scope,
             upstream=self._upstream.name,
             epoch=self._settings.upstream_epoch,
@@ -178,7 +196,24 @@ class Pipeline:
         if not case.verdict.read or case.verdict.pool:
             return None
         entry = self._store.peek(case.name)
-        return self.fit(case, Found(entry, "memory")) if entry is not None else None
+        if entry is None:
+            return None
+        found = Found(entry, "memory")
+        if entry.form is Form.ALIAS:
+            match = self._allowed(case, entry)
+            source = self._store.peek(match.of) if match is not None else None
+            if source is None:
+                return None
+            found = Found(source, "memory", match)
+        return self.fit(case, found)
+
+    def _allowed(self, case: Case, entry: Entry) -> Match | None:
+        """What an alias says, if this caller may have it."""
+        try:
+            match = matched(entry)
+        except CacheFailure:
+            return None
+        return match if self._meaning.allows(case, match) else None
 
     # -- look ----------------------------------------------------------------------------------------------------
 
@@ -194,14 +229,26 @@ class Pipeline:
         if not case.verdict.read:
             return None
         landings = self._flights.landings
-        found = await self._look_once(case.name)
+        found = await self._look_once(case)
         if self._flights.landed_since(case.name, landings):
             # Our look began before an equal question's answer was stored, and ended after its flight had left the
             # board: without a second look this caller would find neither (or a stale answer) and ask once more.
-            found = await self._look_once(case.name)
+            found = await self._look_once(case)
         return found
 
-    async def _look_once(self, name: Digest) -> Found | None:
+    async def _look_once(self, case: Case) -> Found | None:
+        found = await self._stored(case.name)
+        if found is None or found.entry.form is not Form.ALIAS:
+            return found
+        match = self._allowed(case, found.entry)
+        source = await self._stored(match.of) if match is not None else None
+        if source is None:
+            return None
+        found = Found(source.entry, source.tier, match)
+        # An alias is as good as an answer while it may be served as it is; past that, the question is asked itself.
+        return found if self.fit(case, found) is not None else None
+
+    async def _stored(self, name: Digest) -> Found | None:
         entry = self._store.peek(name)
         if entry is not None:
             return Found(entry, "memory")
@@ -217,12 +264,11 @@ class Pipeline:
 
     def fit(self, case: Case, found: Found) -> Answer | None:
         """The answer that an entry makes for this caller as it is; None where its age or form needs more thought."""
-        if not serves(found.entry, case):
-            return None
         now = self._clock()
-        if fitness(found.entry, case.directives, case.rule, now) is not Fitness.SERVE:
-            return None
-        return hit(case, found.entry, now, found.tier)
+        return hit(case, found, now) if self._fits(case, now, found.entry) else None
+
+    def _fits(self, case: Case, now: float, entry: Entry) -> bool:
+        return serves(entry, case) and fitness(entry, case.directives, case.rule, now) is Fitness.SERVE
 
     # -- answer --------------------------------------------------------------------------------------------------
 
@@ -237,8 +283,14 @@ class Pipeline:
         if answer is not None:
             return answer
         if case.directives.only_if_cached:
-            raise NotCached("nothing stored may answer this request, and only-if-cached forbids asking the upstream")
+            return await self._only_matched(case, request, found)
         return await self._forward(case, request, found)
+
+    async def _only_matched(self, case: Case, request: Request, found: Found | None) -> Answer:
+        sought = await self._seek(case, request) if found is None else None
+        if sought is None or sought.match is None or sought.entry is None:
+            raise NotCached("nothing stored may answer this request, and only-if-cached forbids asking the upstream")
+        return semantic(case, sought.entry, sought.match, self._clock())
 
     async def _bypass(self, case: Case, request: Request) -> Answer:
         if case.directives.only_if_cached:
@@ -256,27 +308,27 @@ class Pipeline:
         now = self._clock()
         match fitness(found.entry, case.directives, case.rule, now):
             case Fitness.SERVE:
-                return hit(case, found.entry, now, found.tier)
+                return hit(case, found, now)
             case Fitness.SERVE_STALE:
                 return stale(case, found, now, "max-stale")
             case Fitness.SERVE_AND_REFRESH:
-                self._refresh(case, request)
+                self._refresh(case, request, found)
                 return stale(case, found, now, "swr")
             case Fitness.GO_UPSTREAM:
                 return None
 
-    def _refresh(self, case: Case, request: Request) -> None:
+    def _refresh(self, case: Case, request: Request, found: Found) -> None:
         """Ask anew behind the caller's back, with the caller's credential, once for all callers."""
         name = self._flight_name(case)
         # Flights of what cannot be kept are not shared: each hit would ask again, and nothing would come of it.
         if case.verdict.write and not self._flights.flying(name) and not self._flights.unstorable(name):
-            fly = partial(self._fly_for_all, case, request)
+            fly = partial(self._fly_for_all, case, request, found)
             self._flights.board(name, fly, streaming=case.stream).leave()
 
     async def _forward(self, case: Case, request: Request, found: Found | None) -> Answer:
         """Ask the upstream; where it fails, a stale answer may stand in."""
         ask = self._board if case.verdict.write else self._relay
-        return await self._or_stale(case, found, partial(ask, case, request, why_forward(case, found)))
+        return await self._or_stale(case, found, partial(ask, case, request, found))
 
     async def _or_stale(self, case: Case, found: Found | None, ask: Later) -> Answer:
         try:
@@ -303,11 +355,12 @@ class Pipeline:
             return None
         return stale(case, found, now, "sie")
 
-    async def _relay(self, case: Case, request: Request, forward: str) -> Answer:
+    async def _relay(self, case: Case, request: Request, found: Found | None) -> Answer:
         """`no-store`: the caller's own call, kept nowhere, shared with nobody."""
         self._metrics.store_skipped(case.verdict.reason)
         reply = await self.send(call_for(case, request))
-        return Answer(Outcome.MISS, CacheStatus(fwd=forward), case, reply=reply, reason=case.verdict.reason)
+        status = CacheStatus(fwd=why_forward(case, found))
+        return Answer(Outcome.MISS, status, case, reply=reply, reason=case.verdict.reason)
 
     async def send(self, call: Call) -> Reply:
         """Straight to the upstream; failures are counted."""
@@ -319,18 +372,18 @@ class Pipeline:
 
     # -- board ---------------------------------------------------------------------------------------------------
 
-    async def _board(self, case: Case, request: Request, forward: str) -> Answer:
+    async def _board(self, case: Case, request: Request, found: Found | None) -> Answer:
         """Take a seat on the flight that asks this question already, or start one."""
         if case.verdict.read:
-            fly = partial(self._fly_for_all, case, request)
+            fly = partial(self._fly_for_all, case, request, found)
             seat = self._flights.board(self._flight_name(case), fly, streaming=case.stream)
         else:
             # `no-cache` wants an answer newer than itself: not one that was asked for before it came.
-            seat = self._flights.alone(case.name, partial(self._fly, case, request), streaming=case.stream)
+            seat = self._flights.alone(case.name, partial(self._fly_alone, case, request), streaming=case.stream)
         if seat.shared:
             self._metrics.followers()
         try:
-            return await self._take_seat(case, request, seat, forward)
+            return await self._take_seat(case, request, seat, why_forward(case, found))
         except BaseException:
             seat.leave()
             raise
@@ -385,10 +438,13 @@ class Pipeline:
         """The other form of what a shared flight brings, or what it found stored: only a whole answer can be turned."""
         landing = await seat.landed()
         seat.leave()
-        if landing is not None and landing.entry is not None and serves(landing.entry, case):
+        if landing is not None and landing.match is not None:
+            if landing.entry is not None and self._may_share(case, landing.match, landing.entry):
+                return semantic(case, landing.entry, landing.match, self._clock())
+        elif landing is not None and landing.entry is not None and serves(landing.entry, case):
             status = CacheStatus(fwd=forward, collapsed=True)
             return Answer(Outcome.COLLAPSED, status, case, entry=landing.entry, reason=landing.reason)
-        own = self._flights.alone(case.name, partial(self._fly, case, request), streaming=case.stream)
+        own = self._flights.alone(case.name, partial(self._fly_alone, case, request), streaming=case.stream)
         try:
             answer = await self._take_seat(case, request, own, forward)
         except BaseException:
@@ -397,9 +453,36 @@ class Pipeline:
         answer.cache_status = answer.cache_status._replace(collapsed=False)
         return answer
 
+    def _may_share(self, case: Case, match: Match, entry: Entry) -> bool:
+        """A match found for one caller is for another too only if that one takes matches, and takes this one."""
+        return self._meaning.allows(case, match) and self._fits(case, self._clock(), entry)
+
+    # -- match ---------------------------------------------------------------------------------------------------
+
+    async def _fly_for_all(self, case: Case, request: Request, found: Found | None, flight: Flight) -> Landing:
+        """Somebody has answered it in other words; else one upstream call for all replicas."""
+        sought = await self._seek(case, request, wanted=found is None)
+        if sought is not None and sought.match is not None:
+            return Landing(sought.entry, stored=True, match=sought.match)
+        return await self._lease(case, request, sought, found, flight)
+
+    async def _fly_alone(self, case: Case, request: Request, flight: Flight) -> Landing:
+        """A new answer is wanted, whoever has one."""
+        return await self._fly(case, request, await self._seek(case, request, wanted=False), None, flight)
+
+    async def _seek(self, case: Case, request: Request, *, wanted: bool = True) -> Sought | None:
+        if not self._meaning.active:
+            return None
+        asking = case.endpoint.asking(request.body)
+        shape = self._named(self._namer.shape, request, case.rule, case.scope, asking.shape, asking.members)
+        fits = partial(self._fits, case, self._clock()) if wanted else None
+        return await self._meaning.seek(case, asking, shape, fits)
+
     # -- lease ---------------------------------------------------------------------------------------------------
 
-    async def _fly_for_all(self, case: Case, request: Request, flight: Flight) -> Landing:
+    async def _lease(
+        self, case: Case, request: Request, sought: Sought | None, before: Found | None, flight: Flight
+    ) -> Landing:
         """One upstream call for all replicas: lead it, or follow the one that does."""
         bereft = False
         while (running := (taken := await self._leases.take(flight.name)).running) is not None:
@@ -411,22 +494,24 @@ class Pipeline:
                 return landing
             if running.useless:
                 self._metrics.leased("waited_out")
-                return await self._fly(case, request, flight)
+                return await self._fly(case, request, sought, before, flight)
             bereft = True  # it is gone before anything of its answer was passed on; who takes over may be another
         if taken.lease is None:
             self._metrics.leased("alone")
-            return await self._fly(case, request, flight)
+            return await self._fly(case, request, sought, before, flight)
         self._metrics.leased("took_over" if bereft else "led")
         look_first = bereft or taken.lease.look_first
-        return await self._lead(case, request, flight, taken.lease, look_first=look_first)
+        return await self._lead(
+            case, partial(self._fly, case, request, sought, before), flight, taken.lease, look_first
+        )
 
-    async def _lead(self, case: Case, request: Request, flight: Flight, lease: Lease, *, look_first: bool) -> Landing:
+    async def _lead(self, case: Case, fly: Fly, flight: Flight, lease: Lease, look_first: bool) -> Landing:
         stored = False
         try:
             landing = await self._stored_meanwhile(case) if look_first else None
             if landing is None:
                 lease.lead(partial(flight.sit, shared=True))
-                landing = await self._fly(case, request, flight)
+                landing = await fly(flight)
             stored = landing.stored
             return landing
         finally:
@@ -434,10 +519,10 @@ class Pipeline:
 
     async def _stored_meanwhile(self, case: Case) -> Landing | None:
         """Another replica's answer to this question, stored since we looked, if it may be served as it is."""
-        found = await self._look_once(case.name)
+        found = await self._look_once(case)
         if found is None or self.fit(case, found) is None:
             return None
-        return Landing(found.entry, stored=True)
+        return Landing(found.entry, stored=True, match=found.match)
 
     async def _follow(self, case: Case, running: Running, flight: Flight) -> Landing | None:
         """Another replica's call, passed on as it comes. None: it is gone, or of no use here."""
@@ -463,7 +548,9 @@ class Pipeline:
 
     # -- fly -----------------------------------------------------------------------------------------------------
 
-    async def _fly(self, case: Case, request: Request, flight: Flight) -> Landing:
+    async def _fly(
+        self, case: Case, request: Request, sought: Sought | None, before: Found | None, flight: Flight
+    ) -> Landing:
         """The flight's work, in the flight's task: ask, pass on, keep. Outlives every caller."""
         flight.followed = False
         call = call_for(case, request)
@@ -474,12 +561,21 @@ class Pipeline:
         if reply.status != OK:
             self._metrics.upstream_error(self._upstream.name, f"status_{reply.status // 100}xx")
         try:
-            return await self._bring(case, reply, flight, asked, self._keep)
+            landing = await self._bring(case, reply, flight, asked, self._keep)
         except UpstreamError as error:
             self._metrics.upstream_error(self._upstream.name, error.reason)
             raise
         finally:
             await reply.aclose()
+        if sought is not None and landing.stored and landing.entry is not None:
+            self._learn(sought, before, landing.entry)
+        return landing
+
+    def _learn(self, sought: Sought, before: Found | None, entry: Entry) -> None:
+        """What a new answer says of the ones that were stored."""
+        if before is not None:
+            self._meaning.repeated(before.entry, entry, sought.partition)
+        self._meaning.remember(sought, entry)
 
     async def _bring(self, case: Case, reply: Reply, flight: Flight, asked: Asked, keep: Keep) -> Landing:
         flight.depart(reply.status, reply.headers)
@@ -621,6 +717,9 @@ class Pipeline:
         self._metrics.store_skipped(reason)
         return Landing(entry=None, stored=False, reason=reason)
 
+
+Make = Callable[..., Digest]
+"""Makes a name of a scope, `upstream`, `epoch`, `endpoint`, `vary` and `key` (`fingerprint.Namer`)."""
 
 Keep = Callable[[Case, Folded, Reply, Asked], Awaitable[Landing]]
 """What is done with a whole, successful answer."""

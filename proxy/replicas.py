@@ -6,13 +6,13 @@ Beside `app.py` the only module that knows which classes are real.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydantic import SecretStr
 
 from proxy.edge.reception import Reception
-from proxy.fingerprint import Namer
 from proxy.flights import Flights
 from proxy.leases.base import Leases
 from proxy.leases.messages import Seal
@@ -32,6 +32,13 @@ from proxy.telemetry.tasks import Tasks
 from proxy.types import Beat
 
 
+class Keyed(Protocol):
+    """Something that works with the installation's secret."""
+
+    def rekey(self, secret: bytes) -> None:
+        """From now on with this one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What this process shares with other replicas through Redis."""
@@ -39,7 +46,11 @@ class Shared:
     redis: RedisStore
     store: TieredStore
     leases: Leases
-    seal: Seal
+    link: Link
+    writes: Writes
+    secret: bytes
+    keyed: list[Keyed]
+    """What makes or checks something with the installation's secret, beside names and frames."""
 
 
 def share(settings: Settings, secret: bytes, codec: FrameCodec, clock: Callable[[], float]) -> Shared:
@@ -76,7 +87,7 @@ def share(settings: Settings, secret: bytes, codec: FrameCodec, clock: Callable[
         wait_s=redis.lease_wait,
         retry_s=redis.retry,
     )
-    return Shared(store, tiered, leases if redis.coalesce else NoLeases(), seal)
+    return Shared(store, tiered, leases if redis.coalesce else NoLeases(), link, writes, secret, [seal])
 
 
 def link_to(settings: Settings) -> Link:
@@ -104,9 +115,9 @@ def link_to(settings: Settings) -> Link:
 class SharedSecret:
     """The secret that replicas agree on, handed to all that is keyed with it."""
 
-    def __init__(self, secret: bytes, namer: Namer, codec: FrameCodec, seal: Seal, reception: Reception) -> None:
+    def __init__(self, secret: bytes, keyed: Sequence[Keyed], reception: Reception) -> None:
         self._secret = secret
-        self._keyed: tuple[Namer, FrameCodec, Seal] = (namer, codec, seal)
+        self._keyed = keyed
         self._reception = reception
 
     async def heard(self, beat: Beat) -> None:

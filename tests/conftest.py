@@ -31,7 +31,13 @@ LANES: dict[str, dict[str, Any]] = {
 """Ways through the program that must come to the same: every test with the `lane` fixture runs on each."""
 
 
-PATIENT: dict[str, Any] = {"store.read_timeout": 60, "store.write_timeout": 60, "server.drain_timeout": 1}
+PATIENT: dict[str, Any] = {
+    "store.read_timeout": 60,
+    "store.write_timeout": 60,
+    "server.drain_timeout": 1,
+    # Tests that are about it switch it on: it would answer questions that others mean to miss.
+    "semantic.mode": "off",
+}
 """A slow machine must not turn a hit into a miss, nor a failed test into a long stop."""
 
 
@@ -139,7 +145,7 @@ def askonce_process(provider: Provider, tmp_path: Path) -> Callable[..., Abstrac
 def launch(folder: Path, port: int, *arguments: str, environ: dict[str, str]) -> subprocess.Popen[bytes]:
     """`python -m proxy serve` in this folder, which gets what it says. It sees no other environment than this."""
     command = [sys.executable, "-m", "proxy", "serve", "--host", "127.0.0.1", "--port", str(port), *arguments]
-    own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder)}
+    own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder), "ASKONCE_SEMANTIC__MODE": "off"}
     with (folder / "stdout").open("ab") as stdout, (folder / "stderr").open("ab") as stderr:
         return subprocess.Popen(command, env=own | environ, cwd=folder, stdout=stdout, stderr=stderr)
 

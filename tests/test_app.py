@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from proxy import app, settings
+from tests.embedding_model import lend
 from tests.provider import Provider, plain
 
 
 def loaded(tmp_path: Path, upstream: str, **flags: object) -> settings.Settings:
     environ = {"ASKONCE_UPSTREAM": upstream, "ASKONCE_DATA_DIR": str(tmp_path / "data")}
-    return settings.load(None, flags, environ).settings
+    return settings.load(None, {"semantic.mode": "off"} | flags, environ).settings
 
 
 async def probed(tree: settings.Settings) -> dict[str, app.Probe]:
@@ -21,9 +22,11 @@ async def probed(tree: settings.Settings) -> dict[str, app.Probe]:
 
 
 async def test_all_is_well_where_store_and_upstream_answer(tmp_path: Path, provider: Provider) -> None:
-    probes = await probed(loaded(tmp_path, provider.url))
+    lend(tmp_path / "data")
+    probes = await probed(loaded(tmp_path, provider.url, **{"semantic.mode": "on"}))
     assert all(probe.ok for probe in probes.values())
-    assert set(probes) == {"store", "upstream openai"}
+    assert set(probes) == {"store", "embedder", "upstream openai"}
+    assert "all-MiniLM-L6-v2/onnx/int8" in probes["embedder"].detail
     assert str(tmp_path / "data" / "cache.db") in probes["store"].detail
 
 

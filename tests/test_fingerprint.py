@@ -91,3 +91,26 @@ def test_a_name_of_one_kind_never_equals_one_of_another():
 def test_the_scheme_is_pinned():
     """If this fails, what names are made of has changed: change VERSION, or stored answers may answer wrongly."""
     assert exact().hex() == "a975d19cf8c48b2c6c9b42052855e5db"
+
+
+def test_a_shape_is_no_question_though_made_of_the_same():
+    assert Namer(SECRET).shape(**PARTS) != exact()
+
+
+@pytest.mark.parametrize("part", OTHERWISE)
+def test_a_shape_differs_with_every_part_it_is_made_of(part):
+    namer = Namer(SECRET)
+    assert namer.shape(**(PARTS | {part: OTHERWISE[part]})) != namer.shape(**PARTS)
+
+
+def test_names_of_words_pairs_and_partitions_never_meet():
+    namer, name = Namer(SECRET), exact()
+    made = [
+        namer.normalized(name, "words"),
+        namer.normalized(name, "other words"),
+        namer.pair(name, name),
+        namer.partition(SCOPE, "model", "rule"),
+        namer.partition(SCOPE, "modelr", "ule"),
+        namer.slot(name, 0),
+    ]
+    assert len(set(made)) == len(made)

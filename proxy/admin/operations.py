@@ -11,6 +11,8 @@ from proxy.errors import BadRequest, CacheFailure, NotFound
 from proxy.fingerprint import SIZE
 from proxy.flights import Flights
 from proxy.leases.base import Leases
+from proxy.match import matched
+from proxy.meaning.base import Meaning
 from proxy.stores.base import ExactStore
 from proxy.telemetry.metrics import Metrics
 from proxy.types import Digest, Entry, Form
@@ -26,6 +28,7 @@ class Operations:
         store: ExactStore,
         flights: Flights,
         leases: Leases,
+        meaning: Meaning,
         metrics: Metrics,
         clock: Callable[[], float],
         began: float,
@@ -34,6 +37,7 @@ class Operations:
         self._store = store
         self._flights = flights
         self._leases = leases
+        self._meaning = meaning
         self._metrics = metrics
         self._clock = clock
         self._began = began
@@ -45,7 +49,9 @@ class Operations:
         store: dict[str, Any] = {"kind": report.kind, "status": "degraded" if report.degraded else "ok"}
         if report.degraded:
             store["detail"] = report.degraded
-        return {"status": "degraded" if report.degraded else "ready", "store": store}
+        semantic = self._meaning.report()
+        degraded = report.degraded or semantic["status"] == "degraded"
+        return {"status": "degraded" if degraded else "ready", "store": store, "semantic": semantic}
 
     def stats(self) -> dict[str, Any]:
         """Figures since the start."""
@@ -62,7 +68,16 @@ class Operations:
                 "entries": report.entries_by_tier,
             },
             "flights": self._flights.count,
+            "semantic": self._meaning.report(),
         }
+
+    def semantic(self) -> dict[str, Any]:
+        """Figures of matching by meaning, by partition."""
+        return self._meaning.figures()
+
+    def near_misses(self) -> list[dict[str, Any]]:
+        """Questions lately sought by meaning whose nearest stored question was refused, and by what."""
+        return self._meaning.near_misses()
 
     async def entry(self, key: str) -> dict[str, Any]:
         """One answer and all that is known of it. Raises `errors.NotFound`, and `errors.CacheFailure` where the store
@@ -94,9 +109,15 @@ class Operations:
             raise CacheFailure(degraded)
 
     async def _delete(self, name: Digest) -> bool:
-        """Nobody joins a call that was made before, here or from another replica."""
+        """Nobody joins a call that was made before, here or from another replica. An answer that was matched by meaning
+        would be matched again: the pair is refused."""
         try:
-            return await self._store.delete(name)
+            entry = await self._store.get(name)
+            await self._meaning.forget(name)
+            deleted = await self._store.delete(name)
+            if entry is not None and entry.form is Form.ALIAS and self._meaning.active:
+                await self._meaning.feedback(matched(entry), good=False)
+            return deleted
         finally:
             self._flights.close(name)
             await self._leases.drop(name)
@@ -104,13 +125,30 @@ class Operations:
     async def purge_all(self, *, dry_run: bool) -> int:
         """Remove every answer."""
         try:
-            return await self._store.purge(dry_run=dry_run)
+            purged = await self._store.purge(dry_run=dry_run)
+            if not dry_run:
+                await self._meaning.purge()
+            return purged
         finally:
             if not dry_run:
                 self._flights.close()
 
     def _described(self, entry: Entry) -> dict[str, Any]:
         now = self._clock()
+        if entry.form is Form.ALIAS:
+            match = matched(entry)
+            return {
+                "key": entry.name.hex(),
+                "endpoint": entry.endpoint,
+                "model": entry.model,
+                "form": entry.form.value,
+                "age_s": round(entry.age_s(now), 1),
+                "ttl_s": round(entry.ttl_s(now), 1),
+                "answered_by": match.of.hex(),
+                "matched_by": match.kind,
+                "similarity": round(match.similarity, 4),
+                "partition": match.partition.hex()[:8],
+            }
         return {
             "key": entry.name.hex(),
             "endpoint": entry.endpoint,

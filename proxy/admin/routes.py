@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from proxy.admin.access import Access
 from proxy.admin.operations import Operations
 from proxy.errors import AskOnceError, CacheFailure
+from proxy.feedback import Feedback, Verdict
 from proxy.telemetry.metrics import Metrics
 
 
@@ -32,13 +33,29 @@ class Purge(BaseModel):
         return self
 
 
+class Said(BaseModel):
+    """What somebody says of an answer: exactly one of `key` and `request_id`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str | None = Field(default=None, description="The X-Cache-Key of the answer.")
+    request_id: str | None = Field(default=None, description="The X-Request-Id of its delivery.")
+    verdict: Verdict
+
+
+class Done(BaseModel):
+    """What came of it: `pair_refused`, `answer_removed` or `noted`."""
+
+    done: str
+
+
 class Purged(BaseModel):
     """How many answers were removed, or would be."""
 
     purged: int
 
 
-def routes(operations: Operations, metrics: Metrics, access: Access) -> APIRouter:
+def routes(operations: Operations, feedback: Feedback, metrics: Metrics, access: Access) -> APIRouter:
     """Everything that is not `/v1`."""
     router = APIRouter()
     guarded = APIRouter(prefix="/admin", dependencies=[Depends(access)], tags=["operator"])
@@ -79,6 +96,24 @@ def routes(operations: Operations, metrics: Metrics, access: Access) -> APIRoute
         if wanted.key is not None:
             return Purged(purged=await operations.purge_key(wanted.key, dry_run=wanted.dry_run))
         return Purged(purged=await operations.purge_all(dry_run=wanted.dry_run))
+
+    @guarded.post("/feedback")
+    async def said(wanted: Said) -> Done:
+        """An answer was right, or wrong. Wrong: two questions that were matched never match again; any other answer is
+        removed."""
+        return Done(
+            done=await feedback.give(None, key=wanted.key, request_id=wanted.request_id, verdict=wanted.verdict)
+        )
+
+    @guarded.get("/semantic")
+    async def semantic() -> dict[str, Any]:
+        """Matching by meaning: parts, and how each partition keeps to its budget."""
+        return operations.semantic()
+
+    @guarded.get("/semantic/near-misses")
+    async def near_misses() -> list[dict[str, Any]]:
+        """Questions lately sought whose nearest stored question was refused, and by what; the latest first."""
+        return operations.near_misses()
 
     router.include_router(guarded)
     return router

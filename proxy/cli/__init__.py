@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli import check, config, purge, serve, stats
+from proxy.cli import calibrate, check, config, purge, serve, stats
 from proxy.cli.options import example
 
 
@@ -50,6 +50,7 @@ app.command(epilog=check.EXAMPLE)(check.check)
 app.add_typer(config.commands, name="config")
 app.command(epilog=stats.EXAMPLE)(stats.stats)
 app.command(epilog=purge.EXAMPLE)(purge.purge)
+app.command(epilog=calibrate.EXAMPLE)(calibrate.calibrate)
 
 
 def main() -> None:

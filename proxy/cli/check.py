@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from proxy.cli.options import ConfigFile, example, load_or_exit
+from proxy.cli.options import ConfigFile, example, fail, load_or_exit
 
 if TYPE_CHECKING:
     from proxy.settings import Settings
@@ -15,16 +15,22 @@ EXAMPLE = example("askonce check --config askonce.yaml")
 
 
 def check(config: ConfigFile = None) -> None:
-    """Try the settings, the store and each upstream.
+    """Try the settings and every part.
 
-    One line for each part, with what to do where it fails or could be better (warn). Exit code 1 if any part fails, 2
-    if the settings cannot be used.
+    The store, matching by meaning, each upstream: one line for each, with what to do where it fails or could be better
+    (warn). Exit code 1 if any part fails, 2 if the settings cannot be used.
     """
     import asyncio
 
     loaded = load_or_exit(config, {})
     _say("ok", "settings", f"from {config}" if config else "valid")
-    if not asyncio.run(_probed(loaded.settings)):
+    from proxy.errors import SettingsError
+
+    try:
+        well = asyncio.run(_probed(loaded.settings))
+    except SettingsError as error:
+        fail(error.message, 2)
+    if not well:
         raise typer.Exit(1)
 
 

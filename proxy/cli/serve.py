@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli.options import ConfigFile, example, load_or_exit
+from proxy.cli.options import ConfigFile, example, fail, load_or_exit
 
 EXAMPLE = example("askonce serve --upstream http://127.0.0.1:8000/v1 --port 8080")
 
@@ -29,7 +29,9 @@ def serve(
         ),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the embedded store here.")] = None,
-    semantic: Annotated[str | None, typer.Option(metavar="MODE", help="Only off in this version.  [off]")] = None,
+    semantic: Annotated[
+        str | None, typer.Option(metavar="MODE", help="Match by meaning: off, shadow or on.  [on where installed]")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="Processes; only 1 in this version: with Redis start several.  [1]")
     ] = None,
@@ -59,5 +61,9 @@ def serve(
     # All that is imported now stays: looking through it for garbage while it grows is a tenth of the start.
     gc.disable()
     from proxy import app
+    from proxy.errors import SettingsError
 
-    app.run(loaded.settings)
+    try:
+        app.run(loaded.settings)
+    except SettingsError as error:  # what only shows when it is put together: a library that is not installed
+        fail(error.message, 2)

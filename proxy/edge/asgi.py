@@ -9,11 +9,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
+import orjson
 from starlette.types import Receive, Scope, Send
 
 from proxy.case import OK, Answer, Later, is_event_stream
 from proxy.edge.cache_status import render
 from proxy.edge.exchange import ClientLeft, Exchange, Limits
+from proxy.edge.feedback_body import FeedbackBody
 from proxy.edge.observer import Observer
 from proxy.edge.paths import Paths
 from proxy.edge.reception import Reception
@@ -32,10 +34,12 @@ from proxy.edge.replies import (
 )
 from proxy.edge.waiting import kept_alive
 from proxy.endpoints.base import Endpoint
-from proxy.errors import AskOnceError, NotImplementedHere, Overloaded
+from proxy.errors import AskOnceError, CacheFailure, NotImplementedHere, Overloaded
+from proxy.feedback import Feedback
 from proxy.pipeline import Pipeline
 from proxy.telemetry.ids import Ids
 from proxy.telemetry.tasks import Tasks
+from proxy.tenancy.base import Tenancy
 from proxy.types import CacheStatus, Call, Entry, Outcome, Reply
 from proxy.upstream.headers import refuse_connection_tricks, to_upstream
 
@@ -43,6 +47,8 @@ logger = logging.getLogger("askonce.edge")
 
 LARGE_BODY = 1 << 20
 """Bytes above which a body is parsed in a thread: some 10 ms of parsing would hold every other caller up."""
+
+FEEDBACK = b"/v1/feedback"
 
 PASSED_THROUGH = CacheStatus(fwd="bypass", detail="endpoint")
 
@@ -65,6 +71,8 @@ class Edge:
         *,
         pipeline: Pipeline,
         reception: Reception,
+        tenancy: Tenancy,
+        feedback: Feedback,
         endpoints: Mapping[bytes, Endpoint],
         observer: Observer,
         ids: Ids,
@@ -74,6 +82,8 @@ class Edge:
     ) -> None:
         self._pipeline = pipeline
         self._reception = reception
+        self._tenancy = tenancy
+        self._given = feedback
         self._endpoints = endpoints
         """By the path that clients call."""
         self._observer = observer
@@ -109,6 +119,8 @@ class Edge:
             raise NotImplementedHere("AskOnce does not carry WebSockets; connect to the upstream for this path")
         if b"connection" in exchange.fields:
             refuse_connection_tricks(exchange.headers)
+        if exchange.raw_path == FEEDBACK and exchange.method == "POST":
+            return await self._feedback(exchange)
         endpoint = self._endpoints.get(exchange.raw_path)
         if endpoint is not None and exchange.method == "POST":
             return await self._cached(exchange, endpoint, self._target(exchange))
@@ -194,6 +206,21 @@ class Edge:
         async for chunk in chunks:
             await exchange.write(chunk)
         await exchange.end()
+
+    # -- feedback ------------------------------------------------------------------------------------------------
+
+    async def _feedback(self, exchange: Exchange) -> Outcome:
+        """A caller says whether an answer of ours was right. It is about the cache, so no upstream hears of it."""
+        scope = self._tenancy.identify(exchange.headers)
+        body = await exchange.body(self._settings.limits)
+        asked = FeedbackBody.of(body)
+        try:
+            done = await self._given.give(scope, key=asked.key, request_id=asked.request_id, verdict=asked.verdict)
+        except CacheFailure as failure:
+            raise Overloaded(f"the feedback could not be kept, try again: {failure.message}") from failure
+        fields = (JSON, PRIVATE, (b"x-request-id", exchange.request_id))
+        await exchange.respond(OK, fields, orjson.dumps({"done": done}))
+        return Outcome.BYPASS
 
     # -- everything else -----------------------------------------------------------------------------------------
 

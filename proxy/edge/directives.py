@@ -77,8 +77,10 @@ def _mode(directives: Directives, field: Field) -> Directives:
     match field.value.strip().lower():
         case "off":
             return replace(directives, verdict=directives.verdict.narrow(Verdict.bypass("mode")))
-        case "exact" | "semantic" | "direct":
-            return directives  # the exact tier may always serve; this version has no other to narrow to
+        case "exact" | "direct":
+            return replace(directives, exact_only=True)
+        case "semantic":
+            return directives  # all tiers that the operator has switched on
         case _:
             raise field.refuse("exact, semantic or off")
 
@@ -90,7 +92,7 @@ def _threshold(directives: Directives, field: Field) -> Directives:
         raise field.refuse("a number from 0 to 1") from None
     if not 0 <= threshold <= 1:
         raise field.refuse("a number from 0 to 1")
-    return directives  # may only tighten, and exact matches are as tight as can be
+    return replace(directives, threshold=max(directives.threshold, threshold))
 
 
 def _ttl(directives: Directives, field: Field) -> Directives:
@@ -271,6 +273,11 @@ def _body_fields(members: Mapping[str, object]) -> list[tuple[str, list[tuple[Fi
     ]
 
 
+def _match_type(directives: Directives, field: Field) -> Directives:
+    """Orq's `exact_match`; LiteLLM names a store by it, which is not the caller's to choose here."""
+    return replace(directives, exact_only=True) if field.value == "exact_match" else directives
+
+
 def _enabled(directives: Directives, field: Field) -> Directives:
     match field.value:
         case "off":
@@ -292,6 +299,7 @@ LITELLM: Mapping[str, Narrow] = {
     "ttl": _ttl,
     "s-maxage": CACHE_CONTROL["max-age"],
     "namespace": _namespace,
+    "type": _match_type,
 }
 
 TENSORZERO: Mapping[str, Narrow] = {"enabled": _enabled, "max_age_s": CACHE_CONTROL["max-age"]}

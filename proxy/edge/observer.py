@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy.case import Answer, Case
 from proxy.errors import AskOnceError
+from proxy.feedback import Recent
 from proxy.telemetry.audit import Audit
 from proxy.telemetry.logs import AccessLog
 from proxy.telemetry.metrics import Metrics
@@ -14,10 +15,13 @@ from proxy.types import Entry
 class Observer:
     """Fills a record on the path and hands it on at the end. Never holds a user's words or a credential."""
 
-    def __init__(self, metrics: Metrics, access_log: AccessLog | None, audit: Audit, upstream: str) -> None:
+    def __init__(
+        self, metrics: Metrics, access_log: AccessLog | None, audit: Audit, recent: Recent, upstream: str
+    ) -> None:
         self._metrics = metrics
         self._access_log = access_log
         self._audit = audit
+        self._recent = recent
         self._upstream = upstream
 
     def refused(self, error: AskOnceError) -> None:
@@ -44,6 +48,8 @@ class Observer:
         record.key = answer.case.name.hex()
         record.tier = answer.tier
         entry = answer.entry
+        if answer.match is not None:
+            self._recent.delivered(record.request_id, answer.case.name, answer.match)
         if entry is None:
             record.upstream = self._upstream
         else:
@@ -54,6 +60,8 @@ class Observer:
     def hit(self, answer: Answer, entry: Entry, request_id: bytes, sent: int, seconds: float, now: float) -> None:
         """All of that at once, for a hit of the fast lane (an audited bypass is none). Bytes, seconds, Unix seconds."""
         case = answer.case
+        if answer.match is not None:
+            self._recent.delivered(request_id.decode(), case.name, answer.match)
         record = Served(
             endpoint=case.endpoint.path,
             method="POST",

@@ -10,7 +10,8 @@ import orjson
 from proxy.case import Answer, Case
 from proxy.edge.cache_status import render
 from proxy.errors import AskOnceError, UpstreamError, UpstreamInterrupted
-from proxy.types import Entry, Outcome, Pairs
+from proxy.match import Match
+from proxy.types import Digest, Entry, Outcome, Pairs
 
 PRIVATE = (b"cache-control", b"private, no-store")
 """An answer to a POST belongs to its caller: no cache between us and it may keep it."""
@@ -24,7 +25,9 @@ EVENTS = (
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 )
 
-OUR_FIELDS = frozenset({b"cache-control", b"x-cache", b"x-cache-key", b"x-cache-reason", b"x-request-id", b"age"})
+OUR_FIELDS = frozenset(
+    {b"cache-control", b"x-cache", b"x-cache-key", b"x-cache-reason", b"x-cache-similarity", b"x-request-id", b"age"}
+)
 """Fields of an upstream's answer that ours replace."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,128}")
@@ -42,13 +45,19 @@ def entry_fields(entry: Entry, case: Case, outcome: Outcome) -> Pairs:
     variant = f"{outcome.value} stream" if case.stream else outcome.value
     fields = entry.renderings.fields.get(variant)
     if fields is None:
-        fields = entry.renderings.fields[variant] = _entry_fields(entry, case, outcome)
+        fields = entry.renderings.fields[variant] = _entry_fields(entry, case, outcome, entry.name)
     return fields
 
 
-def _entry_fields(entry: Entry, case: Case, outcome: Outcome) -> Pairs:
+def matched_fields(entry: Entry, case: Case, outcome: Outcome, match: Match) -> Pairs:
+    """The same for an answer to another question. The key is that of the question that was asked: what is said of it
+    (feedback, removal) is said of this use of the answer, not of the answer."""
+    return (*_entry_fields(entry, case, outcome, case.name), (b"x-cache-similarity", b"%.4f" % match.similarity))
+
+
+def _entry_fields(entry: Entry, case: Case, outcome: Outcome, key: Digest) -> Pairs:
     fields = [*(EVENTS if case.stream else (JSON,)), PRIVATE]
-    fields += [(b"x-cache", outcome.value.encode()), (b"x-cache-key", entry.name.hex().encode())]
+    fields += [(b"x-cache", outcome.value.encode()), (b"x-cache-key", key.hex().encode())]
     tokens = entry.usage.prompt_tokens + entry.usage.completion_tokens
     if outcome is not Outcome.MISS and outcome is not Outcome.COLLAPSED:
         if tokens:
@@ -65,8 +74,11 @@ def answer_fields(answer: Answer, request_id: bytes, now: float) -> Pairs:
     entry = answer.entry
     if entry is None:
         return (*_live_fields(answer), status, own_id, *_reason(answer))
-    fixed = entry_fields(entry, answer.case, answer.outcome)
-    if answer.outcome is Outcome.HIT:
+    if answer.match is None:
+        fixed = entry_fields(entry, answer.case, answer.outcome)
+    else:
+        fixed = matched_fields(entry, answer.case, answer.outcome, answer.match)
+    if answer.outcome is Outcome.HIT or answer.outcome is Outcome.SEMANTIC:
         return (*fixed, (b"age", b"%d" % entry.age_s(now)), status, own_id)
     age = ((b"age", b"%d" % entry.age_s(now)),) if answer.outcome is Outcome.STALE else ()
     return (*fixed, *age, status, own_id, *_reason(answer))
@@ -118,7 +130,11 @@ def hit_on_wire(answer: Answer, entry: Entry, request_id: bytes, token: bytes, n
         render(answer.cache_status),
         request_id,
     )
-    return b"".join((_fixed_lines(entry, case, answer.outcome), changing, framing(body))), len(body)
+    if answer.match is None:
+        fixed = _fixed_lines(entry, case, answer.outcome)
+    else:
+        fixed = lines(matched_fields(entry, case, answer.outcome, answer.match))
+    return b"".join((fixed, changing, framing(body))), len(body)
 
 
 def _fixed_lines(entry: Entry, case: Case, outcome: Outcome) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.types import Form, Frame, Question, Usage
+from proxy.types import Asking, Form, Frame, Question, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,13 @@ class Endpoint(Protocol):
 
     def read(self, body: bytes) -> Question:
         """Raises `errors.BadRequest`."""
+
+    def asking(self, body: bytes) -> Asking:
+        """The question taken apart for matching by meaning. `body` has passed `read`."""
+
+    def said(self, form: Form, body: bytes) -> str | None:
+        """The text of a stored answer, for comparing what two answers say; None where there is more to it than text
+        (tool calls, several choices) or none at all."""
 
     def ask_usage(self, body: bytes) -> bytes:
         """The body to send upstream for a streamed question whose caller did not ask for usage: the same, with

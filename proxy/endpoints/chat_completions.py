@@ -15,7 +15,7 @@ from proxy.endpoints.base import Folded
 from proxy.streaming import chat_replay
 from proxy.streaming.chat_fold import PER_DELIVERY, ChatFolder, Members, is_nothing
 from proxy.streaming.sse import Event, SseDecoder
-from proxy.types import Form, Frame, Question, Usage
+from proxy.types import Asking, Form, Frame, Question, Usage
 
 NOT_IN_KEY: Final[Mapping[str, str]] = {
     "stream": "transport: one answer serves both forms",
@@ -36,6 +36,8 @@ _NO_ECHO: Final[Mapping[str, bytes]] = {_ECHO: b"null"}
 _BREAKPOINT: Final = "prompt_cache_breakpoint"
 _BREAKPOINT_BYTES: Final = _BREAKPOINT.encode()
 _MODEL_CHARS: Final = 256
+_WORDS: Final[Mapping[str, str]] = {"askonce": "words"}
+"""Stands for the words in a shape. Content is a string or an array, never an object."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 # Decisions of a policy or a fault about that one attempt, not the model's answer to the question.
@@ -84,6 +86,24 @@ class ChatCompletions:
             key=_key(members, has_breakpoints=_BREAKPOINT_BYTES in body),
             echoes={_ECHO: orjson.dumps(members[_ECHO])} if _ECHO in members else _NO_ECHO,
         )
+
+    def asking(self, body: bytes) -> Asking:
+        members = orjson.loads(body)
+        words, rest = _taken_out(members["messages"])
+        barred = "" if words else "no_words"
+        shape = _key({**members, "messages": rest}, has_breakpoints=_BREAKPOINT_BYTES in body)
+        return Asking(words, shape, members, barred)
+
+    def said(self, form: Form, body: bytes) -> str | None:
+        if form is not Form.WHOLE:
+            return None
+        choices: list[Members] = orjson.loads(body).get("choices") or []
+        if len(choices) != 1 or choices[0].get("finish_reason") != "stop":
+            return None
+        message = choices[0]["message"]
+        content = message.get("content")
+        beside = any(not is_nothing(message.get(name)) for name in ("tool_calls", "function_call", "refusal", "audio"))
+        return content if type(content) is str and content and not beside else None
 
     def ask_usage(self, body: bytes) -> bytes:
         """`body` has passed `read`."""
@@ -279,6 +299,24 @@ def _key(members: Members, *, has_breakpoints: bool) -> bytes:
         asked["messages"] = [_without_breakpoints(message) for message in asked["messages"]]
     text = orjson.dumps(asked)
     return b"%d:%b" % (len(text), text)
+
+
+def _taken_out(messages: list[Members]) -> tuple[str, list[Members]]:
+    """The last message's text, and the messages with a mark in its place that no text can be; "" where it is not the
+    user's or has no text. Of several parts the last text is taken and the others stay."""
+    last = messages[-1]
+    content = last.get("content")
+    if last["role"] != "user":
+        return "", messages
+    if type(content) is str:
+        return content, [*messages[:-1], {**last, "content": _WORDS}]
+    if type(content) is not list:
+        return "", messages
+    for index, part in reversed([*enumerate(content)]):
+        if type(part) is dict and part.get("type") == "text" and type(part.get("text")) is str:
+            parts = [*content[:index], {**part, "text": _WORDS}, *content[index + 1 :]]
+            return part["text"], [*messages[:-1], {**last, "content": parts}]
+    return "", messages
 
 
 def _without_breakpoints(message: Members) -> Members:

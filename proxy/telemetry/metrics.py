@@ -27,6 +27,15 @@ SECONDS = (
 LOOKUP_SECONDS = (0.000_01, 0.000_05, 0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0)
 """Bounds for the store: memory is under the second, a disk that stalls in the last."""
 
+EMBED_SECONDS = (0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 1.0)
+"""Bounds for embedding: a short question is under the third, the deadline is the tenth."""
+
+BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+"""Bounds for the questions embedded together."""
+
+SIMILARITIES = (0.7, 0.75, 0.8, 0.82, 0.84, 0.86, 0.88, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99, 1.0)
+"""Bounds for cosines: fine where decisions are made."""
+
 AGE_SECONDS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0, 259200.0, 604800.0, 2592000.0)
 """Bounds for the age of hits: to judge lifetimes by."""
 # fmt: on
@@ -130,6 +139,53 @@ class Families:
             "askonce_leases",
             "Upstream calls that replicas could share: led, followed, took_over, waited_out, alone.",
             ("outcome",),
+        )
+
+        self.embed_seconds = Spread(
+            "askonce_embed_seconds",
+            "Seconds a request waited for its question's vector.",
+            (),
+            EMBED_SECONDS,
+        )
+        self.embed_batch_size = Spread(
+            "askonce_embed_batch_size",
+            "Questions embedded together.",
+            (),
+            BATCHES,
+        )
+        self.similarity = Spread(
+            "askonce_similarity",
+            "Cosine of a question and a stored one, by what came of it: hit, audited, shadow, refused.",
+            ("outcome",),
+            SIMILARITIES,
+        )
+        self.refused_candidates = Count(
+            "askonce_refused_candidates",
+            "Stored questions that a guard told apart from the one that was asked.",
+            ("guard",),
+        )
+        self.semantic_barred = Count(
+            "askonce_semantic_barred",
+            "Questions that cannot be matched by meaning.",
+            ("reason",),
+        )
+        self.semantic_skipped = Count(
+            "askonce_semantic_skipped",
+            "Matching by meaning that was given up: deadline, busy, backlog, or what failed.",
+            ("reason",),
+        )
+        self.judged = Count(
+            "askonce_judged_answers",
+            "Pairs of answers compared in the background, by the judge that decided and why they were compared.",
+            ("judge", "source"),
+        )
+        self.audited_hits = Count(
+            "askonce_audited_hits",
+            "Would-be hits by meaning whose answer was compared with the upstream's.",
+        )
+        self.false_hits = Count(
+            "askonce_false_hits",
+            "Those of them that would have been wrong.",
         )
 
     def exported(self) -> Iterator[Metric]:
@@ -271,6 +327,44 @@ class Metrics:
         """How replicas agreed on who asks. `led`: this one did; `followed`: another's call was passed on; `took_over`:
         another's was lost before it began; `waited_out`: it took too long to begin; `alone`: nobody could be told."""
         _count(self._families.leases, (outcome,))
+
+    def embedded(self, seconds: float) -> None:
+        """A request had to wait this long for its question's vector."""
+        self._families.embed_seconds.cell(()).observe(seconds)
+
+    def batch_embedded(self, size: int) -> None:
+        """So many questions were embedded together."""
+        self._families.embed_batch_size.cell(()).observe(size)
+
+    def similarity(self, outcome: str, cosine: float) -> None:
+        """A candidate was decided on."""
+        self._families.similarity.cell((outcome,)).observe(cosine)
+
+    def refused_candidate(self, guard: str) -> None:
+        """A guard told two questions apart."""
+        _count(self._families.refused_candidates, (guard,))
+
+    def semantic_barred(self, reason: str) -> None:
+        """A question cannot be matched by meaning."""
+        _count(self._families.semantic_barred, (reason,))
+
+    def semantic_skipped(self, reason: str) -> None:
+        """Matching was given up."""
+        _count(self._families.semantic_skipped, (reason,))
+
+    def judged(self, judge: str, source: str) -> None:
+        """Two answers were compared."""
+        _count(self._families.judged, (judge, source))
+
+    def audited(self, *, wrong: bool) -> None:
+        """A would-be hit was compared with the upstream's answer."""
+        self._families.audited_hits.add(())
+        if wrong:
+            self._families.false_hits.add(())
+
+    def show(self, gauges: Callable[[], Iterator[Metric]]) -> None:
+        """Ask this too when somebody scrapes."""
+        self.registry.register(_OnScrape(gauges))
 
     # -- showing -------------------------------------------------------------------------------------------------
 

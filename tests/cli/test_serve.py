@@ -55,7 +55,7 @@ def test_a_flag_wins_over_the_file(served, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--semantic", "on"], "not in this version yet"),
+        (["--semantic", "loud"], "should be 'auto', 'off', 'shadow' or 'on'"),
         (["--workers", "2"], "need Redis"),
         (["--store", "redis://redis:6379/zero"], "number of a database"),
         (["--upstream", "models:8000"], "should be an http or https address"),

@@ -35,10 +35,10 @@ HEADERS: list[tuple[str, str, Directives]] = [
     ("x-cache-bypass", "false", NOTHING),
     ("x-cache-bypass", "0", NOTHING),
     ("x-cache-mode", "off", OFF),
-    ("x-cache-mode", "exact", NOTHING),
+    ("x-cache-mode", "exact", Directives(exact_only=True)),
     ("x-cache-mode", "Semantic", NOTHING),
-    ("x-cache-threshold", "0.95", NOTHING),
-    ("x-cache-threshold", "1", NOTHING),
+    ("x-cache-threshold", "0.95", Directives(threshold=0.95)),
+    ("x-cache-threshold", "1", Directives(threshold=1.0)),
     ("x-cache-ttl", "60", Directives(ttl_s=60)),
     ("x-cache-ttl", "60s", Directives(ttl_s=60)),
     ("x-cache-ttl", "0", Directives(ttl_s=0)),
@@ -102,8 +102,8 @@ HEADERS: list[tuple[str, str, Directives]] = [
     ("x-openrouter-cache-clear", "true", NO_READ),
     ("x-bf-cache-key", "k", Directives(namespace="k")),
     ("x-bf-cache-ttl", "30s", Directives(ttl_s=30)),
-    ("x-bf-cache-threshold", "0.9", NOTHING),
-    ("x-bf-cache-type", "direct", NOTHING),
+    ("x-bf-cache-threshold", "0.9", Directives(threshold=0.9)),
+    ("x-bf-cache-type", "direct", Directives(exact_only=True)),
     ("x-bf-cache-type", "semantic", NOTHING),
     ("x-bf-cache-no-store", "true", NO_WRITE),
     ("x-higress-skip-ai-cache", "on", BYPASS),
@@ -188,7 +188,7 @@ TWICE: list[tuple[tuple[str, str], tuple[str, str], Directives]] = [
     (("cache-control", "no-cache"), ("x-cache-control", "no-store"), BOTH),
     (("op-cache", "readOnly"), ("x-portkey-cache-force-refresh", "true"), BOTH),
     (("x-cache-bypass", "true"), ("x-cache-bypass", "false"), BYPASS),
-    (("x-cache-mode", "off"), ("x-cache-mode", "exact"), OFF),
+    (("x-cache-mode", "off"), ("x-cache-mode", "exact"), Directives(OFF.verdict, exact_only=True)),
 ]
 
 
@@ -227,7 +227,8 @@ BODIES: dict[str, tuple[dict[str, Any], Directives]] = {
     "litellm s-maxage": ({"cache": {"s-maxage": 60}}, Directives(max_age_s=60)),
     "litellm namespace": ({"cache": {"namespace": "n"}}, Directives(namespace="n")),
     "litellm null members": ({"cache": {"ttl": None, "no-cache": None}}, NOTHING),
-    "orq": ({"cache": {"type": "exact_match", "ttl": 60}}, Directives(ttl_s=60)),
+    "orq": ({"cache": {"type": "exact_match", "ttl": 60}}, Directives(ttl_s=60, exact_only=True)),
+    "litellm's store": ({"cache": {"type": "redis"}}, NOTHING),
     "empty": ({"cache": {}}, NOTHING),
     "null": ({"cache": None}, NOTHING),
     "tensorzero off": ({"tensorzero::cache_options": {"enabled": "off"}}, BYPASS),
@@ -235,7 +236,7 @@ BODIES: dict[str, tuple[dict[str, Any], Directives]] = {
     "tensorzero read": ({"tensorzero::cache_options": {"enabled": "read_only"}}, NO_WRITE),
     "tensorzero write": ({"tensorzero::cache_options": {"enabled": "write_only", "max_age_s": None}}, NO_READ),
     "production-stack skip": ({"skip_cache": True}, BYPASS),
-    "production-stack use": ({"skip_cache": False, "cache_similarity_threshold": 0.9}, NOTHING),
+    "production-stack use": ({"skip_cache": False, "cache_similarity_threshold": 0.9}, Directives(threshold=0.9)),
     "several": ({"skip_cache": False, "cache": {"ttl": 5, "no-store": True}}, Directives(NO_WRITE.verdict, ttl_s=5)),
 }
 

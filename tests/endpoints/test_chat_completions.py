@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import orjson
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxy import errors
 from proxy.endpoints.chat_completions import NOT_IN_KEY, ChatCompletions
-from proxy.types import Form, Usage
+from proxy.types import Asking, Form, Usage
 from tests.endpoints.answers import ANSWERS, STAMP, compact, payloads, plain, replayed
 from tests.recordings import (
     AZURE_TEXT,
@@ -514,3 +515,97 @@ def test_the_stamp_leads_every_frame():
     assert stream.count(STAMP) == len(payloads(stream)) == 6
     assert all(event.startswith(b"data: {" + STAMP + b",") for event in stream.split(b"\n\n")[:-2])
     assert b"\nid:" not in stream
+
+
+# --- taken apart for matching by meaning
+
+
+def asking(*messages: dict[str, Any], **members: Any) -> Asking:
+    return ChatCompletions().asking(orjson.dumps({"model": "m", "messages": messages} | members))
+
+
+def test_the_words_are_the_last_user_messages_text_and_the_shape_is_all_the_rest():
+    system = {"role": "system", "content": "Be brief."}
+    one = asking(system, {"role": "user", "content": "one"})
+    other = asking(system, {"role": "user", "content": "another"})
+    assert (one.words, other.words) == ("one", "another")
+    assert one.shape == other.shape
+    assert b"one" not in one.shape
+
+
+@pytest.mark.parametrize(
+    ("messages", "members"),
+    [
+        ([{"role": "system", "content": "Be long."}, {"role": "user", "content": "one"}], {}),
+        (
+            [
+                {"role": "user", "content": "x"},
+                {"role": "assistant", "content": "y"},
+                {"role": "user", "content": "one"},
+            ],
+            {},
+        ),
+        ([{"role": "user", "content": "one", "name": "n"}], {}),
+        ([{"role": "user", "content": [{"type": "text", "text": "one"}]}], {}),
+        ([{"role": "user", "content": "one"}], {"top_p": 0.5}),
+        ([{"role": "user", "content": "one"}], {"unheard_of": 1}),
+    ],
+)
+def test_a_shape_differs_with_everything_but_the_words(messages: list[dict[str, Any]], members: dict[str, Any]):
+    assert asking(*messages, **members).shape != asking({"role": "user", "content": "one"}).shape
+
+
+def test_what_cannot_change_the_answer_is_in_no_shape():
+    plain = asking({"role": "user", "content": "one"})
+    assert asking({"role": "user", "content": "one"}, stream=True, user="u", metadata={"a": "b"}).shape == plain.shape
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}],
+        [{"role": "user", "content": None}],
+        [{"role": "user", "content": ""}],
+        [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}],
+        [{"role": "user", "content": ["bare"]}],
+    ],
+)
+def test_a_question_without_a_users_last_words_has_none(messages: list[dict[str, Any]]):
+    assert (asking(*messages).words, asking(*messages).barred) == ("", "no_words")
+
+
+def test_of_several_parts_the_last_text_is_the_words_and_the_others_stay():
+    image = {"type": "image_url", "image_url": {"url": "data:,x"}}
+    one = asking({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}, image]})
+    other = asking({"role": "user", "content": [{"type": "text", "text": "c"}, {"type": "text", "text": "b"}, image]})
+    assert one.words == other.words == "b"
+    assert one.shape != other.shape
+
+
+def answer_saying(**message: Any) -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "yes"} | message, "finish_reason": "stop"}
+    return orjson.dumps({"choices": [choice]})
+
+
+def test_the_text_of_a_plain_answer_can_be_had():
+    assert ChatCompletions().said(Form.WHOLE, answer_saying()) == "yes"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer_saying(tool_calls=[{"id": "1"}]),
+        answer_saying(refusal="no"),
+        answer_saying(content=None),
+        answer_saying(content=""),
+        answer_saying().replace(b'"stop"', b'"length"'),
+        b'{"choices":[]}',
+        b"{}",
+    ],
+)
+def test_an_answer_that_is_more_or_less_than_text_has_none(body: bytes):
+    assert ChatCompletions().said(Form.WHOLE, body) is None
+
+
+def test_an_answer_kept_as_frames_has_none():
+    assert ChatCompletions().said(Form.FRAMES, b"data: {}\n\n") is None
