@@ -23,6 +23,7 @@ TESTED_ELSEWHERE = {
     "meaning/learning.py": "tests/path/test_learning.py: labels come in over HTTP",
     "meaning/matching.py": "tests/path/test_meaning.py",
     "meaning/off.py": "tests/path/test_meaning.py switches it off",
+    "meaning/remembering.py": "tests/path/test_learning.py and tests/path/test_meaning.py",
     "edge/feedback_body.py": "tests/path/test_meaning.py",
     "telemetry/semantic.py": "tests/path/test_learning.py scrapes it",
     "pipeline.py": "tests/path/ walks it from end to end",

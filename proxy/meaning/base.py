@@ -11,6 +11,9 @@ from proxy.evidence import Comparison
 from proxy.match import Match
 from proxy.types import Asking, Digest, Entry, Vector
 
+BEYOND_THE_EMBEDDER = frozenset({"too_long", "language", "fresh"})
+"""Reasons that are about what an embedder understands: words that are the very same still share an answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:

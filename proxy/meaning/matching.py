@@ -1,7 +1,7 @@
 """Matching by meaning, step by step.
 
     seek       who may be matched; normalised words; embed; nearest of the shape; guards; verifier   (one deadline)
-    remember   a kept answer's question becomes a candidate, and tells about the candidate it had     (background)
+    remember   a kept answer's question becomes a candidate, and tells about the candidate it had     (remembering.py)
 
 Read `_seek` and `_near` from top to bottom. A step that fails, or is late, ends the search: the question goes upstream.
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
@@ -25,23 +25,20 @@ from proxy.errors import CacheFailure
 from proxy.evidence import Comparison
 from proxy.fingerprint import Namer
 from proxy.guards.base import Guard
-from proxy.judges.base import Answers
 from proxy.lexis.difference import compare
 from proxy.lexis.folding import folded
 from proxy.lexis.reading import Reading, read
-from proxy.match import Kind, Match, alias, matched
-from proxy.meaning.base import Fits, Sought, Trial
+from proxy.match import Kind, Match, matched
+from proxy.meaning.base import BEYOND_THE_EMBEDDER, Fits, Sought, Trial
 from proxy.meaning.learning import Learning
+from proxy.meaning.remembering import Remembering
 from proxy.stores.base import ExactStore
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.tasks import Tasks
-from proxy.types import Asking, Digest, Entry, Form, Vector
-from proxy.vectors.base import Near, Point, VectorIndex
+from proxy.types import Asking, Digest, Entry, Form
+from proxy.vectors.base import Near, VectorIndex
 
 logger = logging.getLogger("askonce.meaning")
-
-AFTERWARDS = 256
-"""Kept answers that may wait to become candidates; over it they do not (they are found by their exact name)."""
 
 NEAR_MISSES = 200
 """Latest ones that an operator can look at."""
@@ -49,23 +46,7 @@ NEAR_MISSES = 200
 READINGS = 4096
 """Stored questions' words that are not read anew each time they are a candidate."""
 
-BEYOND_THE_EMBEDDER = frozenset({"too_long", "language", "fresh"})
-"""Reasons that are about what an embedder understands: words that are the very same still share an answer."""
-
 NOTHING = read("")
-
-TESTS_OF_THE_JUDGE = 0.1
-"""Share of comparisons after which the judge is tested by answers known to differ."""
-UNRELATED = 1024
-"""Partitions whose last answer is kept for that."""
-
-DRAIN_S = 2.0
-"""How long a stop waits for what is done in the background."""
-
-REEMBED_POINTS = 32
-REEMBED_REST_S = 30.0
-"""How many stored questions are embedded anew before the next are fetched, and how long none were left before it is
-looked again: a change of embedder and a lost index are rare, and nobody waits for their repair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,23 +105,29 @@ class Matching:
         self._rooms = rooms
         self._settings = settings
         self._namer = namer
-        self._tasks = tasks
         self._metrics = metrics
         self._clock = clock
         self._random = random
         self._read = lru_cache(READINGS)(read)
-        self._afterwards = 0
         self._near_misses: deque[dict[str, Any]] = deque(maxlen=NEAR_MISSES)
         self._served: dict[Digest, int] = {}
-        self._unrelated: OrderedDict[Digest, tuple[str, str]] = OrderedDict()
-        """A question and its answer, by partition."""
-        self._reembedding: asyncio.Task[None] | None = None
+        self._remembering = Remembering(
+            store=rooms.store,
+            embedder=rooms.embedder,
+            index=rooms.index,
+            learning=rooms.learning,
+            endpoints=rooms.endpoints,
+            namer=namer,
+            tasks=tasks,
+            metrics=metrics,
+            random=random,
+        )
 
     async def open(self) -> None:
         await self._rooms.embedder.open()
         await self._rooms.index.open()
         await self._rooms.learning.open()
-        self._reembedding = self._tasks.spawn(self._reembed_on(), name="re-embedding")
+        self._remembering.open()
 
     # -- who may be matched --------------------------------------------------------------------------------------
 
@@ -214,11 +201,10 @@ class Matching:
         self._decide(sought, entry, self._match(sought, stored.of, "normalized", 1.0, pair, None), audit=False)
         return True
 
-    async def _embed(self, sought: Sought, *, patient: bool = False) -> bool:
+    async def _embed(self, sought: Sought) -> bool:
         began = perf_counter()
-        embedding = await self._rooms.embedder.embed(sought.words, patient=patient)
-        if not patient:
-            self._metrics.embedded(perf_counter() - began)
+        embedding = await self._rooms.embedder.embed(sought.words)
+        self._metrics.embedded(perf_counter() - began)
         if not embedding.whole:
             sought.barred = "too_long"
             self._metrics.semantic_barred(sought.barred)
@@ -300,7 +286,7 @@ class Matching:
             return
         sought.entry, sought.match, sought.trial = entry, match, None
         self._served[match.partition] = self._served.get(match.partition, 0) + 1
-        self._later(self._keep(alias(sought.case.name, entry, match)))
+        self._remembering.keep(sought.case.name, entry, match)
 
     def _refused(self, sought: Sought, near: Near, by: str) -> None:
         self._metrics.similarity("refused", near.similarity)
@@ -315,121 +301,25 @@ class Matching:
             }
         )
 
-    # -- remember ------------------------------------------------------------------------------------------------
+    # -- remember, forget ----------------------------------------------------------------------------------------
 
     def remember(self, sought: Sought, entry: Entry) -> None:
-        if not sought.barred or sought.barred in BEYOND_THE_EMBEDDER:
-            self._later(self._remember(sought, entry))
-
-    async def _remember(self, sought: Sought, entry: Entry) -> None:
-        if sought.case.rule.match_normalized and sought.normalized is not None:
-            pair = self._namer.pair(sought.normalized, entry.name)
-            match = self._match(sought, entry.name, "normalized", 1.0, pair, None)._replace(words=sought.words)
-            await self._keep(alias(sought.normalized, entry, match))
-        if sought.barred or (sought.vector is None and not await self._embed(sought, patient=True)):
-            return
-        if sought.vector is not None:
-            await self._rooms.index.add(_point(sought, entry, sought.vector))
-        if sought.trial is not None:
-            await self._try(sought, sought.trial, entry)
-
-    async def _try(self, sought: Sought, trial: Trial, fresh: Entry) -> None:
-        stored = await self._entry(trial.name)
-        if stored is None:
-            return
-        endpoint = self._rooms.endpoints[fresh.endpoint]
-        texts = endpoint.said(fresh.form, fresh.body), endpoint.said(stored.form, stored.body)
-        if texts[0] is None or texts[1] is None:
-            return
-        answers = Answers(sought.words, texts[0], trial.words, texts[1], fresh.model)
-        await self._rooms.learning.compare(sought.partition, trial.comparison, answers, trial.source)
-        await self._test_the_judge(sought, texts[0])
-
-    async def _test_the_judge(self, sought: Sought, fresh: str) -> None:
-        """Now and then it is shown two answers to questions that share no word: what it makes of those measures it."""
-        before = self._unrelated.get(sought.partition)
-        self._unrelated[sought.partition] = (sought.words, fresh)
-        self._unrelated.move_to_end(sought.partition)
-        if len(self._unrelated) > UNRELATED:
-            self._unrelated.popitem(last=False)
-        if before is None or self._random() >= TESTS_OF_THE_JUDGE:
-            return
-        difference = compare(self._read(sought.words), self._read(before[0]))
-        if difference.jaccard == 0:
-            answers = Answers(sought.words, fresh, *before, sought.case.model)
-            await self._rooms.learning.compare(sought.partition, Comparison(0.0, difference), answers, "other")
+        self._remembering.remember(sought, entry)
 
     def repeated(self, before: Entry, after: Entry, partition: Digest) -> None:
-        self._later(self._repeated(before, after, partition))
-
-    async def _repeated(self, before: Entry, after: Entry, partition: Digest) -> None:
-        endpoint = self._rooms.endpoints[after.endpoint]
-        texts = endpoint.said(after.form, after.body), endpoint.said(before.form, before.body)
-        if texts[0] is None or texts[1] is None:
-            return
-        same = self._read("")
-        answers = Answers("", texts[0], "", texts[1], after.model)
-        await self._rooms.learning.compare(partition, Comparison(1.0, compare(same, same)), answers, "same")
-
-    async def _keep(self, entry: Entry) -> None:
-        await self._rooms.store.put(entry)
-
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._afterwards >= AFTERWARDS:
-            work.close()
-            self._metrics.semantic_skipped("backlog")
-            return
-        self._afterwards += 1
-        task = self._tasks.spawn(self._forgiving(work), name="remember")
-        task.add_done_callback(self._done)
-
-    def _done(self, _task: asyncio.Task[None]) -> None:
-        self._afterwards -= 1
-
-    async def _forgiving(self, work: Coroutine[Any, Any, None]) -> None:
-        """A point that is missing, or is there without its answer, is a miss: nobody has to hear of it."""
-        try:
-            await work
-        except CacheFailure as failure:
-            self._metrics.semantic_skipped(failure.reason)
-            logger.debug("the index of questions is behind: %s", failure.message)
-
-    # -- forget --------------------------------------------------------------------------------------------------
+        self._remembering.repeated(before, after, partition)
 
     async def forget(self, name: Digest) -> None:
-        await self._forgiving(self._rooms.index.remove(name))
+        await self._remembering.forgiving(self._rooms.index.remove(name))
 
     async def purge(self) -> None:
-        await self._forgiving(self._rooms.index.purge(self._rooms.store.generation))
+        await self._remembering.forgiving(self._rooms.index.purge(self._rooms.store.generation))
 
     async def feedback(self, match: Match, *, good: bool) -> None:
         if not good:
             await self._rooms.learning.refuse(match.pair)
         if match.comparison is not None:
             await self._rooms.learning.certain(match.partition, match.comparison, right=good)
-
-    # -- repair --------------------------------------------------------------------------------------------------
-
-    async def _reembed_on(self) -> None:
-        while True:
-            try:
-                await self._rooms.embedder.ready()
-                while await self._reembed():
-                    pass
-            except CacheFailure as failure:
-                logger.debug("stored questions cannot be embedded anew now: %s", failure.message)
-            await asyncio.sleep(REEMBED_REST_S)
-
-    async def _reembed(self) -> int:
-        """Embed some stored questions that have no vector of this embedder; how many."""
-        stale = [point async for point in self._rooms.index.stale(REEMBED_POINTS)]
-        for point in stale:
-            embedding = await self._rooms.embedder.embed(point.words, patient=True)
-            if embedding.whole:
-                await self._rooms.index.add(replace(point, vector=embedding.vector))
-            else:
-                await self._rooms.index.remove(point.name)
-        return len(stale)
 
     # -- showing -------------------------------------------------------------------------------------------------
 
@@ -465,11 +355,8 @@ class Matching:
         return list(reversed(self._near_misses))
 
     async def close(self) -> None:
-        if self._reembedding is not None:
-            self._reembedding.cancel()
         self._rooms.learning.stop()
-        # What was kept lately becomes a candidate, and is learned from.
-        await self._tasks.drain(DRAIN_S)
+        await self._remembering.close()
         await self._rooms.learning.close()
         await self._rooms.index.close()
         await self._rooms.embedder.close()
@@ -491,17 +378,3 @@ def _may_match(case: Case) -> bool:
 def _rule(case: Case) -> str:
     match = case.rule.match
     return f"{match.path or ''} {match.model or ''}"
-
-
-def _point(sought: Sought, entry: Entry, vector: Vector) -> Point:
-    return Point(
-        name=entry.name,
-        shape=sought.shape,
-        scope=sought.case.scope,
-        model=entry.model,
-        words=sought.words,
-        vector=vector,
-        tags=entry.tags,
-        generation=entry.generation,
-        kept_until=entry.finished_at + entry.kept_s,
-    )
