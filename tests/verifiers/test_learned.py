@@ -39,7 +39,7 @@ def test_it_begins_with_the_canonical_tier_alone(prior):
 
 
 def test_right_labels_open_it_for_other_words(prior):
-    assert taught(prior, traffic(1, 0.0, 600)).judge(pair(0.95, OTHER_WORDS)).serve
+    assert taught(prior, traffic(1, 0.0, 1000)).judge(pair(0.95, OTHER_WORDS)).serve
 
 
 def test_it_opens_by_proof_and_not_by_a_few(prior):
@@ -56,17 +56,32 @@ def test_a_dozen_wrong_labels_close_the_canonical_tier(prior):
 
 
 def test_it_closes_when_traffic_turns_and_opens_again_when_it_turns_back(prior):
-    verifier = taught(prior, traffic(1, 0.0, 600))
+    verifier = taught(prior, traffic(1, 0.0, 1000))
     assert served(verifier) > 0
     verifier.learn(list(traffic(2, 0.5, 600)))
     assert served(verifier) == 0
-    verifier.learn(list(traffic(3, 0.0, 3000)))
+    verifier.learn(list(traffic(3, 0.0, 3600)))
     assert served(verifier) > 0
 
 
 @pytest.mark.parametrize("wrong", [0.02, 0.07, 0.1, 0.2, 0.4])
 def test_where_every_pair_is_wrong_oftener_than_the_budget_says_nothing_is_served(prior, wrong):
     assert (served(taught(prior, traffic(4, wrong, 2000))) > 0) == (wrong < 0.05)
+
+
+def test_it_widens_only_when_labels_have_said_so_for_a_while_and_narrows_at_once(prior):
+    verifier, probe = taught(prior, traffic(13, 0.5, 200)), pair(0.97, OTHER_WORDS)
+    right = [label(probe, 1.0, at=1000.0 + at) for at in range(4000)]
+    opened = next(begin for begin in range(0, 4000, 25) if opens(verifier, right[begin : begin + 25], probe))
+    assert opened >= 20 * 25
+    wrong = [label(probe, 0.0, at=9000.0 + at) for at in range(1000)]
+    closed = next(begin for begin in range(0, 1000, 25) if not opens(verifier, wrong[begin : begin + 25], probe))
+    assert closed < opened / 4
+
+
+def opens(verifier: Learned, labels, probe) -> bool:
+    verifier.learn(labels)
+    return verifier.judge(probe).serve
 
 
 def test_a_smaller_budget_serves_no_more(prior):
@@ -131,14 +146,23 @@ def test_audits_that_prove_an_overrun_suspend_it_until_labels_say_otherwise(prio
     verifier.learn([label(pair(0.97, OTHER_WORDS), 0.0, "audit", 5000.0 + at) for at in range(30)])
     assert not verifier.judge(pair(0.97, OTHER_WORDS)).serve
     standing = verifier.standing()
-    assert (standing.audited, standing.upper) == (30, 1.0)
+    assert (standing.audited, standing.upper, standing.suspended) == (30, 1.0, True)
+    assert not any(verifier.judge(probe).serve for probe in PROBES)
     verifier.learn([label(pair(0.97, OTHER_WORDS), 1.0, "miss", 9000.0 + at) for at in range(2000)])
     assert verifier.judge(pair(0.97, OTHER_WORDS)).serve
+    assert not verifier.standing().suspended
 
 
 def test_only_the_last_three_thousand_labels_are_kept(prior):
     verifier = taught(prior, traffic(11, 1.0, 500))
-    verifier.learn(list(traffic(12, 0.0, 3000)))
-    fresh = taught(prior, traffic(12, 0.0, 3000))
+    verifier.learn(list(traffic(12, 0.0, 3600)))
+    fresh = taught(prior, traffic(12, 0.0, 3600))
     assert [verifier.judge(probe) for probe in PROBES] == [fresh.judge(probe) for probe in PROBES]
     assert verifier.standing().labels == 3000
+
+
+def test_only_what_would_be_served_is_said_to_be_held_back_for_the_budget(prior):
+    verifier = taught(prior, traffic(10, 0.0, 2500))
+    verifier.learn([label(pair(0.99, SAME_WORDS), 0.0, "audit", 5000.0 + at) for at in range(25)])
+    assert verifier.judge(pair(0.71, MORE_WORDS)).reason != "budget"
+    assert {verifier.judge(probe).reason for probe in PROBES} <= {"bound", "canonical", "budget"}
