@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tests.path.by_meaning import (
+    ASKED,
     OTHERWISE,
+    TYPED,
     Begin,
     feedback,
     figures,
@@ -131,3 +133,46 @@ async def test_what_each_threshold_would_have_given_is_shown(begin: Begin, provi
 async def test_readyz_says_how_matching_is(begin: Begin, askonce: Start, mode: str):
     async with askonce({"semantic.mode": mode}) as proxy:
         assert (await proxy.http.get("/readyz")).json()["semantic"]["mode"] == mode
+
+
+async def test_a_model_is_asked_about_answers_whose_likeness_tells_little(begin: Begin, provider: Provider):
+    def two_voices(asked: Asked) -> Script:
+        if asked.model == "judge":
+            assert asked.header("authorization") == "Bearer sk-of-the-judge"
+            return as_said(asked, '{"same": false}')
+        if asked_words(asked) == ASKED:
+            return as_said(asked, "Open the settings of your account and choose a new password there.")
+        return as_said(asked, "Ask the help desk in your building to give you a new password for the account.")
+
+    flags = {"semantic.llm_judge.model": "judge", "semantic.llm_judge.base_url": provider.url}
+    async with begin(LEARNED | flags, {"ASKONCE_SEMANTIC__LLM_JUDGE__API_KEY": "sk-of-the-judge"}) as proxy:
+        provider.answer = two_voices
+        await first(proxy)
+        await proxy.chat(**user(OTHERWISE))
+        await labelled(proxy, 1)
+        assert await proxy.metric("askonce_judged_answers_total", judge="llm", source="audit") == 1
+        assert await proxy.metric("askonce_false_hits_total") == 1
+
+
+async def test_words_typed_otherwise_are_audited_too_and_measure_the_judge(begin: Begin, provider: Provider):
+    async with begin({"semantic.audit_rate": 1}) as proxy:
+        provider.answer = alike
+        await first(proxy)
+        assert x(await proxy.chat(**user(TYPED)), "cache") == "miss"
+        while not await proxy.metric("askonce_judged_answers_total", source="same"):
+            await asyncio.sleep(0.01)
+        assert await proxy.metric("askonce_audited_hits_total") == 0
+
+
+async def test_after_a_change_of_embedder_stored_questions_are_embedded_anew_and_matched(
+    begin: Begin, provider: Provider
+):
+    async with begin() as proxy:
+        await first(proxy)
+    async with begin({"semantic.embedder.precision": "fp32"}) as proxy:
+        while (await figures(proxy))["index"]["pending"] or not (await figures(proxy))["index"]["points"]:
+            await asyncio.sleep(0.02)
+        assert "fp32" in (await figures(proxy))["embedder"]["identity"]
+        assert x(await proxy.chat(**user(ASKED)), "cache") == "hit"
+        assert x(await proxy.chat(**user(OTHERWISE)), "cache") == "semantic"
+        assert provider.calls == 1
