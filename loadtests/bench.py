@@ -6,6 +6,7 @@ import argparse
 import datetime as dt
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import load
@@ -22,6 +23,7 @@ CONNECTIONS = 16
 def main() -> int:
     options = arguments()
     effort = QUICK if options.quick else FULL
+    effort = replace(effort, points=options.points or effort.points)
     facts = report.machine()
     results = [result for name in options.only or ROWS for result in taken_by(name, effort)]
     method = report.METHOD.format(pairs=effort.pairs, seconds=effort.seconds, connections=CONNECTIONS)
@@ -37,6 +39,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=list(ROWS), metavar="ROW", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--quick", action="store_true", help="short runs, to try the harness; writes no result")
+    points = "stored questions among which rows about matching by meaning search, 100,000 unless --quick"
+    parser.add_argument("--points", type=int, help=points)
     return parser.parse_args()
 
 

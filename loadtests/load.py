@@ -11,7 +11,7 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import proc
 
 HERE = Path(__file__).parent
 HEADERS = {"content-type": "application/json", "authorization": "Bearer sk-bench"}
+NONE: Mapping[str, str] = {}
 PATH = "/v1/chat/completions"
 NUMBER = "@" * 10
 """Stands in a question's text where numbered.lua and `numbered` put a number."""
@@ -128,22 +129,35 @@ def fresh(target: Target, body_file: Path, first: int) -> Load:
     return Load(target, "numbered.lua", (str(body_file), "next", str(first), "1000000000"))
 
 
+def walk(target: Target, bodies_file: Path, first: int = 0) -> Load:
+    """The bodies of a file, a line each, from `first` on."""
+    return Load(target, "walk.lua", (str(bodies_file), str(first)))
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of wrk: requests a second, and the server's processor time for each request in microseconds."""
+    """One run of wrk: requests a second, the server's processor time for each request in microseconds, and the 99th
+    percentile of what a request took in milliseconds."""
 
     rate: float
     cpu_us: float
+    worst_ms: float = 0.0
+
+
+def wrk_command(load: Load, seconds: float) -> list[str]:
+    """One wrk thread. Raises `RunError` where there is no wrk."""
+    if shutil.which("wrk") is None:
+        raise RunError("wrk is not installed (apt install wrk)")
+    command = ["wrk", "--threads", "1", "--connections", str(load.connections), "--duration", f"{seconds:g}s"]
+    command += ["--latency", "--timeout", "30s", "--script", str(HERE / load.script)]
+    return [*command, f"http://127.0.0.1:{load.target.port}{PATH}", "--", *load.arguments]
 
 
 def wrk(load: Load, seconds: float) -> Run:
     """One run of one wrk thread. Raises `RunError` on any error or status other than 2xx."""
-    command = ["wrk", "--threads", "1", "--connections", str(load.connections), "--duration", f"{seconds:g}s"]
-    command += ["--timeout", "30s", "--script", str(HERE / load.script), f"http://127.0.0.1:{load.target.port}{PATH}"]
-    if shutil.which("wrk") is None:
-        raise RunError("wrk is not installed (apt install wrk)")
+    command = wrk_command(load, seconds)
     before = proc.cpu_seconds(load.target.pid)
-    done = subprocess.run([*command, "--", *load.arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     used = proc.cpu_seconds(load.target.pid) - before
     wrong = re.search(r"(Socket errors|Non-2xx).*", done.stdout)
     if wrong:
@@ -152,7 +166,13 @@ def wrk(load: Load, seconds: float) -> Run:
     requests = re.search(r"(\d+) requests in", done.stdout)
     if rate is None or requests is None or requests.group(1) == "0":
         raise RunError("wrk made no request")
-    return Run(float(rate.group(1)), used / int(requests.group(1)) * 1e6)
+    return Run(float(rate.group(1)), used / int(requests.group(1)) * 1e6, worst_ms(done.stdout))
+
+
+def worst_ms(said: str) -> float:
+    """The 99th percentile in wrk's report."""
+    found = re.search(r"99%\s+([\d.]+)(us|ms|s|m)\b", said)
+    return float(found.group(1)) * {"us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4}[found.group(2)] if found else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +201,13 @@ def in_turns(subject: Load, reference: Load, *, pairs: int, seconds: float) -> S
 
 
 class Caller:
-    """A client with one connection that is kept open. `read_timeout_s` bounds the wait for one answer."""
+    """A client with one connection that is kept open. `read_timeout_s` bounds the wait for one answer; `more` are
+    header fields beside the usual ones."""
 
-    def __init__(self, port: int, read_timeout_s: float = 60) -> None:
+    def __init__(self, port: int, read_timeout_s: float = 60, more: Mapping[str, str] = NONE) -> None:
         self.port = port
         self.read_timeout_s = read_timeout_s
+        self.fields = "".join(f"{name}: {value}\r\n" for name, value in {**HEADERS, **more}.items())
 
     async def open(self) -> None:
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -196,8 +218,7 @@ class Caller:
 
     async def ask(self, body: bytes) -> tuple[bytes, bytes]:
         """Send a question and read the whole answer: its head, and its body still in chunked coding if it came so."""
-        fields = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
-        head = f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1\r\n{fields}content-length: {len(body)}\r\n\r\n"
+        head = f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1\r\n{self.fields}content-length: {len(body)}\r\n\r\n"
         self.writer.write(head.encode() + body)
         async with asyncio.timeout(self.read_timeout_s):
             return await self.answer()

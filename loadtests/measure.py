@@ -19,17 +19,19 @@ from report import Result, compared
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure. `entries` is the large number of the rows about size."""
+    """How long to measure. `entries` is the large number of the rows about size, `points` that of stored questions
+    among which the nearest is looked for."""
 
     pairs: int = 5
     seconds: float = 4
     requests: int = 2000
     starts: int = 5
     entries: int = 1_000_000
+    points: int = 100_000
 
 
 FULL = Effort()
-QUICK = Effort(pairs=2, seconds=1, requests=200, starts=2, entries=20_000)
+QUICK = Effort(pairs=2, seconds=1, requests=200, starts=2, entries=20_000, points=6_000)
 
 Row = Callable[[servers.Bench, Effort], list[Result]]
 

@@ -25,6 +25,24 @@ def cpu_seconds(pid: int) -> float:
     return sum(sum(map(int, stat_fields(one)[11:13])) for one in family(pid)) / TICKS_PER_SECOND
 
 
-def stat_fields(pid: int) -> list[str]:
+def stat_fields(pid: int, thread: int | None = None) -> list[str]:
     """The fields after the command's name, which may itself hold spaces; the first is the state."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    place = f"/proc/{pid}/stat" if thread is None else f"/proc/{pid}/task/{thread}/stat"
+    return Path(place).read_text().rpartition(")")[2].split()
+
+
+def threads(pid: int) -> list[int]:
+    """Of one process, the first of them being the process itself."""
+    return sorted(int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir())
+
+
+def thread_seconds(pid: int) -> dict[int, float]:
+    """Processor time of each thread so far."""
+    fields = {thread: stat_fields(pid, thread)[11:13] for thread in threads(pid)}
+    return {thread: sum(map(int, taken)) / TICKS_PER_SECOND for thread, taken in fields.items()}
+
+
+def maps(pid: int, *names: str) -> list[str]:
+    """Which of these names are in the path of a file that the process has mapped."""
+    text = Path(f"/proc/{pid}/maps").read_text()
+    return [name for name in names if name in text]

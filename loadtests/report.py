@@ -17,7 +17,7 @@ from load import Run, Series
 
 PACKAGES = (
     *("uvicorn", "uvloop", "httptools", "orjson", "httpx", "httpx-aiohttp", "aiohttp", "zstandard", "fastapi"),
-    *("redis", "hiredis"),
+    *("redis", "hiredis", "numpy", "onnxruntime", "tokenizers", "usearch", "redisvl"),
 )
 
 METHOD = """\
@@ -28,6 +28,8 @@ socket error or a status other than 2xx ends its row. Hits are checked: the fake
 while they are measured. AskOnce runs as `python -m proxy serve`, one worker, access log on, written to a file. The bare
 callable runs on uvicorn with httptools and uvloop, access log off, and does not read the request's body.
 Each row about Redis has a Redis of its own, reached by TCP on the loopback, with nothing kept on disk.
+Matching by meaning is off but in the rows about it; they begin with `semantic`, `exact-while` or `vectors`, and their
+model is converted before.
 "CPU µs" is the processor time of one request on either side, the kernel's included: subject / reference.
 Requests a second are of this machine on that day; only the ratios mean anything elsewhere."""
 

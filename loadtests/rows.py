@@ -9,6 +9,7 @@ import time
 import load
 import proc
 import redis_rows
+import semantic_rows
 import servers
 from measure import (
     Effort,
@@ -236,4 +237,5 @@ ROWS: dict[str, Row] = {
     "start": start,
     "size": size,
     **redis_rows.ROWS,
+    **semantic_rows.ROWS,
 }

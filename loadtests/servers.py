@@ -23,7 +23,8 @@ import load
 import proc
 import yaml
 
-from tests import redis_stack
+from proxy.errors import CacheFailure
+from tests import embedding_model, redis_stack
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -226,7 +227,8 @@ class AskOnce:
     """The product, by its own command, with its access log written to a file.
 
     `memory` is `store.memory`, `readings` is `server.readings`, `store` is `store.url`; `data_dir` is where its
-    embedded store is, a folder of this run when None. `program` is what Python runs.
+    embedded store is, a folder of this run when None. `program` is what Python runs. `semantic` is the part of that
+    name: off but where a row is about it. Where it is on the data directory has the model already converted.
     """
 
     upstream_port: int
@@ -237,11 +239,14 @@ class AskOnce:
     store: str | None = None
     access_log: bool = True
     program: tuple[str, ...] = PRODUCT
+    semantic: Mapping[str, object] = field(default_factory=lambda: {"mode": "off"})
     kind: str = "askonce"
 
     def command(self, port: int, workdir: Path) -> Command:
-        config = workdir / "askonce.yaml"
-        config.write_text(yaml.safe_dump(self.settings(port, self.data_dir or workdir / "data")))
+        config, data_dir = workdir / "askonce.yaml", self.data_dir or workdir / "data"
+        config.write_text(yaml.safe_dump(self.settings(port, data_dir)))
+        if self.semantic["mode"] != "off":
+            lend_model(data_dir)
         serve = (sys.executable, *self.program, "--config", str(config))
         return Command(serve, workdir, {"PYTHONPATH": str(ROOT)})
 
@@ -252,13 +257,25 @@ class AskOnce:
             "upstreams": [{"name": "fake", "base_url": f"http://127.0.0.1:{self.upstream_port}/v1"}],
             "store": store if self.store is None else {**store, "url": self.store},
             "telemetry": {"access_log": self.access_log},
+            "semantic": dict(self.semantic),
         }
+
+
+def lend_model(data_dir: Path) -> None:
+    """The default embedding model, converted, for a data directory. Raises `MissingError`."""
+    if (data_dir / "models").exists():
+        return
+    try:
+        embedding_model.lend(data_dir)
+    except CacheFailure as why:
+        raise MissingError(f"there is no embedding model: {why.message}") from why
 
 
 @dataclass(frozen=True, slots=True)
 class Redis:
-    """The Redis that the tests use, over TCP. It keeps nothing on disk."""
+    """The Redis that the tests use, over TCP. It keeps nothing on disk. `search`: with its query engine."""
 
+    search: bool = False
     kind: str = "redis"
 
     def command(self, port: int, workdir: Path) -> Command:
@@ -268,7 +285,13 @@ class Redis:
             raise MissingError(f"there is no Redis: {why}") from why
         place = ("--bind", "127.0.0.1", "--port", str(port), "--dir", str(workdir))
         program = (str(stack / "bin" / "redis-server"), *place, "--save", "", "--appendonly", "no")
-        return Command(program, workdir, redis_stack.environment(stack))
+        return Command((*program, *self.modules(stack)), workdir, redis_stack.environment(stack))
+
+    def modules(self, stack: Path) -> tuple[str, ...]:
+        module = stack / "lib" / "redisearch.so"
+        if self.search and not module.exists():
+            raise MissingError("this Redis has no query engine")
+        return ("--loadmodule", str(module)) if self.search else ()
 
 
 NGINX = """\

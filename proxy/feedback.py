@@ -7,9 +7,9 @@ as certain. Any other answer that is bad is removed, so that the question is ask
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
-from proxy.errors import BadRequest, NotFound
+from proxy.errors import BadRequest, CacheFailure, NotFound
 from proxy.fingerprint import SIZE
 from proxy.match import Match, matched
 from proxy.meaning.base import Meaning
@@ -31,21 +31,40 @@ class Delivery(NamedTuple):
 
 
 class Recent:
-    """Matched answers lately delivered, by request id and by key. Bounded."""
+    """Matched answers lately delivered, by request id and by key. Bounded.
+
+    Request ids are the clients' own words: two callers may use the same, and one may look like a key.
+    """
 
     def __init__(self) -> None:
-        self._deliveries: OrderedDict[str, Delivery] = OrderedDict()
+        self._by_request: OrderedDict[tuple[str, Scope], Delivery] = OrderedDict()
+        self._by_name: OrderedDict[Digest, Delivery] = OrderedDict()
 
     def delivered(self, request_id: str, name: Digest, match: Match) -> None:
         """One more."""
-        for label in (request_id, name.hex()):
-            self._deliveries[label] = Delivery(name, match)
-            self._deliveries.move_to_end(label)
-        while len(self._deliveries) > RECENT:
-            self._deliveries.popitem(last=False)
+        delivery = Delivery(name, match)
+        _latest(self._by_request, (request_id, match.scope), delivery)
+        _latest(self._by_name, name, delivery)
 
-    def find(self, label: str) -> Delivery | None:
-        return self._deliveries.get(label)
+    def of_request(self, request_id: str, scope: Scope | None) -> Delivery | None:
+        """This caller's; for the operator (None) the latest of anybody's."""
+        if scope is not None:
+            return self._by_request.get((request_id, scope))
+        return next((self._by_request[label] for label in reversed(self._by_request) if label[0] == request_id), None)
+
+    def of_name(self, name: Digest) -> Delivery | None:
+        """By the key that was shown with the answer."""
+        return self._by_name.get(name)
+
+
+K = TypeVar("K")
+
+
+def _latest(deliveries: OrderedDict[K, Delivery], label: K, delivery: Delivery) -> None:
+    deliveries[label] = delivery
+    deliveries.move_to_end(label)
+    if len(deliveries) > RECENT:
+        deliveries.popitem(last=False)
 
 
 class Feedback:
@@ -62,29 +81,48 @@ class Feedback:
         scope: the caller's, who can speak of its own answers only; None for the operator.
         Raises `errors.BadRequest`, `errors.NotFound`, and `errors.CacheFailure` where it cannot be promised.
         """
-        delivery = await self._find(key, request_id)
+        delivery = await self._find(scope, key, request_id, verdict)
         if delivery is None:
             return await self._whole_answer(_named(key), verdict)
         if scope is not None and delivery.match.scope != scope:
             raise _unknown(key or request_id or "")
-        await self._meaning.feedback(delivery.match, good=verdict == "good")
         if verdict == "good":
+            await self._meaning.feedback(delivery.match, good=True)
             return "noted"
-        await self._store.delete(delivery.name)
+        try:
+            await self._meaning.feedback(delivery.match, good=False)
+        finally:
+            # Last: what is matched from here on meets the refusal.
+            await self._store.delete(delivery.name)
+            await self._meaning.forget(delivery.name)
         return "pair_refused"
 
-    async def _find(self, key: str | None, request_id: str | None) -> Delivery | None:
+    async def _find(
+        self, scope: Scope | None, key: str | None, request_id: str | None, verdict: Verdict
+    ) -> Delivery | None:
         if (key is None) == (request_id is None):
             raise BadRequest('give exactly one of "key" and "request_id"', code="invalid_feedback")
-        delivery = self._recent.find(request_id or key or "")
-        if delivery is not None:
-            return delivery
         if request_id is not None:
-            raise _unknown(request_id)
-        entry = await self._store.get(_named(key))
-        if entry is None:
-            raise _unknown(key or "")
-        return Delivery(entry.name, matched(entry)) if entry.form is Form.ALIAS else None
+            delivery = self._recent.of_request(request_id, scope)
+            if delivery is None:
+                raise _unknown(request_id)
+            return delivery
+        return await self._named(_named(key), verdict)
+
+    async def _named(self, name: Digest, verdict: Verdict) -> Delivery | None:
+        entry = await self._store.get(name)
+        if entry is not None and entry.form is Form.ALIAS:
+            return Delivery(name, matched(entry))
+        recent = self._recent.of_name(name)
+        if entry is not None:
+            # The question has got an answer of its own since it was matched, under the same key. Which of the two is
+            # meant nobody can tell: bad is done to both, good of the one says nothing of the other.
+            return recent if verdict == "bad" else None
+        if recent is None:
+            degraded = self._store.report().degraded
+            # That a store in trouble has not found it does not say that it is gone.
+            raise CacheFailure(degraded) if degraded is not None else _unknown(name.hex())
+        return recent
 
     async def _whole_answer(self, name: Digest, verdict: Verdict) -> str:
         if verdict == "good":

@@ -7,7 +7,6 @@ only, what removes, replaces or outlives that one holds for all its aliases too.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
@@ -71,7 +70,7 @@ def _encode(match: Match) -> bytes:
     members: dict[str, Any] = {name: getattr(match, name).hex() for name in _DIGESTS}
     members |= {"kind": match.kind, "similarity": round(match.similarity, 6)}
     if match.comparison is not None:
-        members["difference"] = dataclasses.asdict(match.comparison.difference)
+        members["difference"] = match.comparison.difference  # orjson writes dataclasses as objects
     if match.words:
         members["words"] = match.words
     return orjson.dumps(members)

@@ -113,7 +113,7 @@ def match_by_meaning(settings: Settings, house: House) -> Meaning:
         judge=judge,
         close_judge=close_judge,
         make_verifier=_verifier(settings, mode),
-        thresholds=thresholds,
+        thresholds=partial(thresholds, audit_rate=_audited(settings, mode)),
         tasks=tasks,
         metrics=house.metrics,
         clock=house.clock,
@@ -298,9 +298,7 @@ def _verifier(settings: Settings, mode: str) -> Callable[[], Verifier]:
             from proxy.verifiers.learned import Learned
             from proxy.verifiers.prior import read_prior
 
-            # In shadow every would-be hit goes upstream, and is compared.
-            audited = 1.0 if mode == "shadow" else semantic.audit_rate
-            return partial(Learned, semantic.budget, read_prior(), audit_rate=audited)
+            return partial(Learned, semantic.budget, read_prior(), audit_rate=_audited(settings, mode))
         case "strict":
             from proxy.verifiers.strict import Strict
 
@@ -313,6 +311,11 @@ def _verifier(settings: Settings, mode: str) -> Callable[[], Verifier]:
             from proxy.verifiers.static import Static
 
             return lambda: Budgeted(Static(semantic.threshold), semantic.budget)
+
+
+def _audited(settings: Settings, mode: str) -> float:
+    """Share of would-be hits that are compared: in shadow all of them go upstream."""
+    return 1.0 if mode == "shadow" else settings.semantic.audit_rate
 
 
 def _judge(settings: Settings, embedder: Embedder) -> tuple[Judge, Close]:

@@ -24,7 +24,7 @@ class Trial:
     """Of the stored question's entry."""
     words: str
     source: str
-    """`miss`, or `audit` for a would-be hit."""
+    """`miss`, `audit` for a would-be hit, or `same` where only the typing differs (`evidence.Label`)."""
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -36,6 +36,9 @@ KEPT = 3000
 
 SHOWN_PARTITIONS = 50
 """Partitions with figures of their own in metrics: those with the most labels."""
+
+REFUSED_HERE = 100_000
+"""Refused pairs that are known without asking the ledger: those that anybody came across in this process."""
 
 COMPARISONS = 32
 """Answers that may wait to be compared; over it the label is not gathered."""
@@ -75,6 +78,7 @@ class Learning:
         self._verifiers: dict[Digest, Verifier] = {}
         self._labels: dict[Digest, deque[Label]] = {}
         self._suspended: set[Digest] = set()
+        self._refused: OrderedDict[Digest, None] = OrderedDict()
         self._comparing = 0
         self._learning = asyncio.Lock()
         self._hearing: asyncio.Task[None] | None = None
@@ -106,12 +110,26 @@ class Learning:
 
     async def refused(self, pairs: list[Digest]) -> frozenset[Digest]:
         """Which of these pairs feedback has refused. Raises `errors.CacheFailure`."""
-        return await self._ledger.refused(pairs)
+        refused = await self._ledger.refused(pairs)
+        self._note_refused(*refused)
+        return refused
+
+    def refused_here(self, pair: Digest) -> bool:
+        """As far as this process has heard: for where nothing may be waited for."""
+        return pair in self._refused
+
+    def _note_refused(self, *pairs: Digest) -> None:
+        for pair in pairs:
+            self._refused[pair] = None
+            self._refused.move_to_end(pair)
+        while len(self._refused) > REFUSED_HERE:
+            self._refused.popitem(last=False)
 
     # -- gathering -----------------------------------------------------------------------------------------------
 
     async def refuse(self, pair: Digest) -> None:
-        """For good. Raises `errors.CacheFailure`."""
+        """For good. Raises `errors.CacheFailure`; here it holds all the same."""
+        self._note_refused(pair)
         await self._ledger.refuse(pair)
 
     async def compare(self, partition: Digest, comparison: Comparison, answers: Answers, source: str) -> float | None:
@@ -133,9 +151,11 @@ class Learning:
         return None
 
     async def certain(self, partition: Digest, comparison: Comparison, *, right: bool) -> None:
-        """Somebody who knows said so. Learned from at once."""
-        await self.note(partition, Label(comparison, float(right), "feedback", self._clock()))
-        await self.hear()
+        """Somebody who knows said so. Learned from at once. Raises `errors.CacheFailure` where it is not kept."""
+        try:
+            await self._ledger.note(partition, [Label(comparison, float(right), "feedback", self._clock())])
+        finally:
+            await self.hear()
 
     async def note(self, partition: Digest, label: Label) -> None:
         """Keep a label. One that is lost is only learned later."""

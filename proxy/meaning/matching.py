@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,8 +43,14 @@ logger = logging.getLogger("askonce.meaning")
 NEAR_MISSES = 200
 """Latest ones that an operator can look at."""
 
-READINGS = 4096
-"""Stored questions' words that are not read anew each time they are a candidate."""
+READINGS = 1024
+"""Stored questions' words that are not read anew each time they are a candidate: some 10 kB each."""
+
+READING_CHARS = 400
+"""Longer ones are read anew: they would weigh as much as a dozen others."""
+
+PARTITIONS = 4096
+"""Whose hits are counted; over it the one that had none for longest goes."""
 
 NOTHING = read("")
 
@@ -108,9 +114,10 @@ class Matching:
         self._metrics = metrics
         self._clock = clock
         self._random = random
-        self._read = lru_cache(READINGS)(read)
+        self._read_before = lru_cache(READINGS)(read)
+        self._folded = lru_cache(READINGS)(folded)
         self._near_misses: deque[dict[str, Any]] = deque(maxlen=NEAR_MISSES)
-        self._served: dict[Digest, int] = {}
+        self._served: OrderedDict[Digest, int] = OrderedDict()
         self._remembering = Remembering(
             store=rooms.store,
             embedder=rooms.embedder,
@@ -134,9 +141,15 @@ class Matching:
     def allows(self, case: Case, match: Match) -> bool:
         if self._settings.mode != "on" or not _may_match(case) or match.similarity < case.directives.threshold:
             return False
+        learning = self._rooms.learning
+        if learning.refused_here(match.pair):
+            return False
         if match.kind == "normalized":
             return case.rule.match_normalized
-        return not self._rooms.learning.suspended(match.partition)
+        if match.comparison is None or learning.suspended(match.partition):
+            return False
+        # An alias may be older than what was learned since, or than the policy.
+        return learning.verifier(match.partition).judge(match.comparison).serve
 
     # -- seek ----------------------------------------------------------------------------------------------------
 
@@ -190,15 +203,19 @@ class Matching:
         if normalized is None or found is None or found.form is not Form.ALIAS:
             return False
         stored = matched(found)
-        if any(self._refuses(guard, reading, self._read(stored.words)) for guard in self._rooms.guards):
+        there = self._read(stored.words)
+        if any(self._refuses(guard, reading, there) for guard in self._rooms.guards):
             return False
-        pair = self._namer.pair(normalized, stored.of)
+        pair = self._namer.pair(normalized, normalized)
         if stored.of == sought.case.name or pair in await self._rooms.learning.refused([pair]):
             return False
         entry = await self._entry(stored.of)
         if entry is None or not fits(entry):
             return False
-        self._decide(sought, entry, self._match(sought, stored.of, "normalized", 1.0, pair, None), audit=False)
+        # The very same question: what a judge makes of two answers to it measures the judge.
+        sought.trial = Trial(Comparison(1.0, compare(reading, there)), stored.of, stored.words, "same")
+        match = self._match(sought, stored.of, "normalized", 1.0, pair, None)
+        self._decide(sought, entry, match, audit=self._random() < self._settings.audit_rate)
         return True
 
     async def _embed(self, sought: Sought) -> bool:
@@ -220,12 +237,12 @@ class Matching:
             sought.shape, sought.vector, most=self._settings.candidates, floor=self._settings.floor
         )
         self._metrics.lookup("vectors", perf_counter() - began)
-        candidates = list(self._let_through(sought, reading, near))
-        if not candidates:
+        if not near:
             return
-        refused = await self._rooms.learning.refused([candidate.pair for candidate in candidates])
+        refused, nearest = await self._refused_and_nearest(sought, near)
         verifier = self._rooms.learning.verifier(sought.partition)
-        for candidate in candidates:
+        # One after the other: mostly the first is served, and the others need not be read.
+        for candidate in self._let_through(sought, reading, near):
             if candidate.pair in refused:
                 self._refused(sought, candidate.near, "feedback")
                 continue
@@ -235,8 +252,18 @@ class Matching:
                 sought.trial = Trial(candidate.comparison, candidate.near.name, candidate.near.words, source)
             if not judgement.serve:
                 self._refused(sought, candidate.near, judgement.reason)
-            elif await self._serve(sought, candidate, fits):
+            elif await self._serve(sought, candidate, nearest if candidate.near is near[0] else None, fits):
                 return
+
+    async def _refused_and_nearest(
+        self, sought: Sought, near: Sequence[Near]
+    ) -> tuple[frozenset[Digest], Entry | None]:
+        """Which pairs were refused, and the answer that is most likely wanted: on Redis in one round trip."""
+        refused = self._rooms.learning.refused([self._pair(sought, each.words) for each in near])
+        nearest = self._rooms.store.peek(near[0].name)
+        if nearest is not None:
+            return await refused, nearest
+        return await asyncio.gather(refused, self._rooms.store.get(near[0].name))
 
     def _let_through(self, sought: Sought, reading: Reading, near: Sequence[Near]) -> Iterator[Candidate]:
         for each in near:
@@ -248,7 +275,16 @@ class Matching:
                 self._refused(sought, each, guard.name)
                 continue
             comparison = Comparison(each.similarity, compare(reading, stored))
-            yield Candidate(each, comparison, self._namer.pair(sought.normalized or sought.case.name, each.name))
+            yield Candidate(each, comparison, self._pair(sought, each.words))
+
+    def _pair(self, sought: Sought, words: str) -> Digest:
+        """Both however they are typed, and whichever was stored first: what was refused comes back in no other form."""
+        asked = sought.normalized or sought.case.name
+        stored = self._namer.normalized(sought.shape, self._folded(words))
+        return self._namer.pair(min(asked, stored), max(asked, stored))
+
+    def _read(self, words: str) -> Reading:
+        return self._read_before(words) if len(words) <= READING_CHARS else read(words)
 
     def _refuses(self, guard: Guard, asked: Reading, stored: Reading) -> bool:
         if not guard.refuses(asked, stored):
@@ -256,14 +292,16 @@ class Matching:
         self._metrics.refused_candidate(guard.name)
         return True
 
-    async def _serve(self, sought: Sought, candidate: Candidate, fits: Fits) -> bool:
-        """Whether the search ends with this candidate."""
+    async def _serve(self, sought: Sought, candidate: Candidate, entry: Entry | None, fits: Fits) -> bool:
+        """Whether the search ends with this candidate. `entry` where it is at hand."""
         near = candidate.near
         if near.similarity < sought.case.directives.threshold:
             return False
-        entry = await self._entry(near.name)
+        entry = entry or await self._entry(near.name)
         if entry is None or entry.form is Form.ALIAS:
-            await self._rooms.index.remove(near.name)
+            # That a store in trouble has not found it does not say that it is gone.
+            if entry is not None or self._rooms.store.report().degraded is None:
+                await self._rooms.index.remove(near.name)
             return False
         if not fits(entry):
             return False
@@ -285,8 +323,14 @@ class Matching:
         if outcome != "hit":
             return
         sought.entry, sought.match, sought.trial = entry, match, None
-        self._served[match.partition] = self._served.get(match.partition, 0) + 1
+        self._count(match.partition)
         self._remembering.keep(sought.case.name, entry, match)
+
+    def _count(self, partition: Digest) -> None:
+        self._served[partition] = self._served.get(partition, 0) + 1
+        self._served.move_to_end(partition)
+        if len(self._served) > PARTITIONS:
+            self._served.popitem(last=False)
 
     def _refused(self, sought: Sought, near: Near, by: str) -> None:
         self._metrics.similarity("refused", near.similarity)
@@ -318,8 +362,14 @@ class Matching:
     async def feedback(self, match: Match, *, good: bool) -> None:
         if not good:
             await self._rooms.learning.refuse(match.pair)
-        if match.comparison is not None:
+        if match.comparison is None:
+            return
+        try:
             await self._rooms.learning.certain(match.partition, match.comparison, right=good)
+        except CacheFailure:
+            # Of bad feedback the promise is the refused pair; good feedback is nothing but its label.
+            if good:
+                raise
 
     # -- showing -------------------------------------------------------------------------------------------------
 

@@ -31,8 +31,9 @@ search. More are float32."""
 
 _CONNECTIVITY: Final = 16
 _WIDTH_WHEN_ADDING: Final = 64
-_WIDTH_WHEN_SEARCHING: Final = 128
-"""At 100,000 points: the nearest is found 99 times in 100, in 0.5 ms. Half the width takes 0.1 ms less for 95."""
+_WIDTH_WHEN_SEARCHING: Final = 64
+"""Of 47,637 real questions the nearest with a cosine of .7 and more is found every time, and 9,994 in 10,000 of the
+nearest three, in 0.2 ms; twice the width takes 0.34. Made-up vectors are harder: there 95 in 100 of the nearest."""
 _GRAPH_BYTES: Final = 260
 """Of a point in the graph beside its vector, by measurement."""
 
