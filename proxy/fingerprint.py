@@ -54,9 +54,9 @@ class Namer:
         """The name of all questions of a shape whose words are these after folding."""
         return Digest(self._mac(b"normalized", shape, folded.encode("utf-8", "surrogatepass")))
 
-    def pair(self, normalized: Digest, stored: Digest) -> Digest:
-        """A question, however it is typed, beside a stored one: what feedback refuses."""
-        return Digest(self._mac(b"pair", normalized, stored))
+    def pair(self, one: Digest, other: Digest) -> Digest:
+        """Two questions by their normalised names, in an order of the caller's: what feedback refuses."""
+        return Digest(self._mac(b"pair", one, other))
 
     def partition(self, scope: Scope, model: str, rule: str) -> Digest:
         """What learns together: one caller's questions to one model under one rule."""

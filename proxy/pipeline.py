@@ -279,6 +279,8 @@ class Pipeline:
         """
         if not case.verdict.read and not case.verdict.write:
             return await self._bypass(case, request)
+        if found is not None and found.match is not None and self.fit(case, found) is None:
+            found = None  # a matched answer that has gone stale since it was found: the question is asked itself
         answer = self._judge_age(case, request, found) if found is not None else None
         if answer is not None:
             return answer

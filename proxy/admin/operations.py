@@ -113,11 +113,11 @@ class Operations:
         would be matched again: the pair is refused."""
         try:
             entry = await self._store.get(name)
-            await self._meaning.forget(name)
-            deleted = await self._store.delete(name)
             if entry is not None and entry.form is Form.ALIAS and self._meaning.active:
+                # First: who looks for a match between the two finds the pair refused.
                 await self._meaning.feedback(matched(entry), good=False)
-            return deleted
+            await self._meaning.forget(name)
+            return await self._store.delete(name)
         finally:
             self._flights.close(name)
             await self._leases.drop(name)

@@ -52,6 +52,10 @@ class Ledger(Protocol):
         """Which of these are refused. In the path: one round trip at most. A ledger that cannot tell raises: then
         nothing is served by meaning."""
 
+    def refuses(self, pair: Digest) -> bool:
+        """The same of one pair as far as it is known here, without waiting: nothing that another replica refused since
+        the last `hear`. True while nothing is known yet."""
+
     def report(self) -> LedgerReport:
         """How it is, without waiting."""
 

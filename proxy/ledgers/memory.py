@@ -42,6 +42,10 @@ class MemoryLedger:
         """Which of these are refused."""
         return frozenset(pair for pair in pairs if pair in self._refused)
 
+    def refuses(self, pair: Digest) -> bool:
+        """Whether this one is."""
+        return pair in self._refused
+
     def give(self) -> Heard:
         """`hear`, without waiting."""
         unheard, self._unheard = self._unheard, {}

@@ -159,6 +159,10 @@ class RedisLedger:
         [scores] = await self._asked("refused", [("ZMSCORE", self._refused_key, *pairs)])
         return frozenset(pair for pair, at in zip(pairs, scores, strict=True) if at is not None or pair in self._known)
 
+    def refuses(self, pair: Digest) -> bool:
+        """As `Ledger.refuses`; before Redis was heard it is not known, and what it has of answers neither."""
+        return pair in self._known
+
     def report(self) -> LedgerReport:
         """As `Ledger.report`: labels as far as they were heard here."""
         labels = sum(min(given, self._most) for given in self._given.values())

@@ -79,6 +79,10 @@ class SqliteLedger:
             raise CacheFailure(self._file.trouble or f"{self._file.path} is not read yet")
         return await self._known.refused(pairs)
 
+    def refuses(self, pair: Digest) -> bool:
+        """From memory; true until the file has been read."""
+        return not self._is_read or self._known.refuses(pair)
+
     def report(self) -> LedgerReport:
         """How it is."""
         known = self._known.report()

@@ -31,6 +31,9 @@ def compare(asked: Reading, stored: Reading) -> Difference:
 
 
 def _residual(asked: Reading, stored: Reading, shared: int, *, otherwise: bool) -> Residual:
+    if not asked.content and not stored.content and asked.words != stored.words:
+        # "And you?", "And me?": where no word carries content, the others do.
+        return Residual.BOTH
     here, there = len(asked.stems) > shared, len(stored.stems) > shared
     if here and there:
         return Residual.BOTH

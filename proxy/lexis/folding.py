@@ -71,8 +71,16 @@ def unified(text: str) -> str:
     return unicodedata.normalize("NFC", plain.translate(_LOOKS))
 
 
+_LONGEST_FORM: Final = 4
+"""Letters."""
+
+
 def _is_a_form(character: str) -> bool:
-    return not character.isascii() and unicodedata.decomposition(character).startswith(_SAFE_FORMS)
+    if character.isascii():
+        return False
+    form = unicodedata.decomposition(character)
+    # A few characters are forms of whole sentences: so much would come of so little that it takes milliseconds.
+    return form.startswith(_SAFE_FORMS) and form.count(" ") <= _LONGEST_FORM
 
 
 def _lowered(text: str) -> str:

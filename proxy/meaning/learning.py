@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -27,7 +27,7 @@ logger = logging.getLogger("askonce.meaning")
 HEAR_S = 1.0
 """How often the ledger is asked for labels of other replicas: they change a bound by little, so a second is soon."""
 
-MOST_PARTITIONS = 4096
+MOST_PARTITIONS = 1024
 """Partitions that have a verifier of their own in memory; the others are judged by what is known of none. A label
 weighs some 200 bytes, and a partition keeps 3,000 at most."""
 
@@ -36,9 +36,6 @@ KEPT = 3000
 
 SHOWN_PARTITIONS = 50
 """Partitions with figures of their own in metrics: those with the most labels."""
-
-REFUSED_HERE = 100_000
-"""Refused pairs that are known without asking the ledger: those that anybody came across in this process."""
 
 COMPARISONS = 32
 """Answers that may wait to be compared; over it the label is not gathered."""
@@ -78,7 +75,6 @@ class Learning:
         self._verifiers: dict[Digest, Verifier] = {}
         self._labels: dict[Digest, deque[Label]] = {}
         self._suspended: set[Digest] = set()
-        self._refused: OrderedDict[Digest, None] = OrderedDict()
         self._comparing = 0
         self._learning = asyncio.Lock()
         self._hearing: asyncio.Task[None] | None = None
@@ -110,26 +106,16 @@ class Learning:
 
     async def refused(self, pairs: list[Digest]) -> frozenset[Digest]:
         """Which of these pairs feedback has refused. Raises `errors.CacheFailure`."""
-        refused = await self._ledger.refused(pairs)
-        self._note_refused(*refused)
-        return refused
+        return await self._ledger.refused(pairs)
 
     def refused_here(self, pair: Digest) -> bool:
         """As far as this process has heard: for where nothing may be waited for."""
-        return pair in self._refused
-
-    def _note_refused(self, *pairs: Digest) -> None:
-        for pair in pairs:
-            self._refused[pair] = None
-            self._refused.move_to_end(pair)
-        while len(self._refused) > REFUSED_HERE:
-            self._refused.popitem(last=False)
+        return self._ledger.refuses(pair)
 
     # -- gathering -----------------------------------------------------------------------------------------------
 
     async def refuse(self, pair: Digest) -> None:
         """For good. Raises `errors.CacheFailure`; here it holds all the same."""
-        self._note_refused(pair)
         await self._ledger.refuse(pair)
 
     async def compare(self, partition: Digest, comparison: Comparison, answers: Answers, source: str) -> float | None:

@@ -92,3 +92,11 @@ def test_nothing_differs_from_itself(text):
 
 def test_long_texts_are_compared():
     difference("all the words of it " * 5000, "of it the words " * 5000)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("And you?", "And me?"), ("What did I do?", "What did you do?"), ("Who is he?", "Who was he?")]
+)
+def test_where_no_word_carries_content_the_other_words_do(one: str, other: str):
+    assert compare(read(one), read(other)).residual is not Residual.NONE
+    assert compare(read(one), read(one)).residual is Residual.NONE

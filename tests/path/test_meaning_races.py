@@ -557,3 +557,15 @@ async def test_what_is_shown_and_undone_of_matches_needs_the_operators_token(ask
             assert (await proxy.http.request(method, path, json=body, headers=headers)).status_code in (401, 403)
         let = await proxy.http.request(method, path, json=body, headers=credential("of-the-operator"))
         assert let.status_code not in (401, 403)
+
+
+async def test_what_was_matched_before_a_restart_is_refused_with_the_pair(begin_gated: Begin):
+    async with begin_gated() as proxy:
+        await first(proxy)
+        for words in (OTHERWISE, SHOUTED):
+            await proxy.chat(**user(words))
+            answer = await until_hit(proxy, **user(words))
+        assert (await feedback(proxy, key=x(answer, "cache-key"), verdict="bad")).status_code == 200
+    async with begin_gated() as proxy:
+        for words in (OTHERWISE, SHOUTED):
+            assert said(await proxy.chat(**user(words))) != MATCHED
