@@ -152,6 +152,12 @@ class Edge:
         async with exchange.watching(self._tasks):
             answer = await self._pipeline.answer(case, request, found)
             try:
+                if (
+                    answer.match is not None
+                    and answer.entry is not None
+                    and self._at_once(exchange, answer, answer.entry)
+                ):
+                    return None
                 if answer.later is None:
                     await self._deliver(exchange, answer)
                     return answer.outcome

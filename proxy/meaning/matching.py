@@ -111,6 +111,7 @@ class Matching:
         self._rooms = rooms
         self._settings = settings
         self._namer = namer
+        self._tasks = tasks
         self._metrics = metrics
         self._clock = clock
         self._random = random
@@ -191,22 +192,34 @@ class Matching:
     async def _seek(self, sought: Sought, reading: Reading, fits: Fits) -> None:
         if sought.barred and sought.barred not in BEYOND_THE_EMBEDDER:
             return
-        if sought.case.rule.match_normalized and await self._same_words(sought, reading, fits):
+        normalized = sought.normalized if sought.case.rule.match_normalized else None
+        typed = self._rooms.store.peek(normalized) if normalized is not None else None
+        if typed is not None and await self._same_words(sought, typed, reading, fits):
             return
-        if not sought.barred and await self._embed(sought):
-            await self._near(sought, reading, fits)
+        # What memory has not is asked of the store while the words are embedded.
+        embedding = (
+            None if sought.barred else self._tasks.spawn(self._embed(sought), name="embed", expected=CacheFailure)
+        )
+        try:
+            if normalized is not None and typed is None:
+                typed = await self._rooms.store.get(normalized)
+                if typed is not None and await self._same_words(sought, typed, reading, fits):
+                    return
+            if embedding is not None and await embedding:
+                await self._near(sought, reading, fits)
+        finally:
+            if embedding is not None:
+                embedding.cancel()
 
-    async def _same_words(self, sought: Sought, reading: Reading, fits: Fits) -> bool:
-        """Words that differ in how they are typed only."""
-        normalized = sought.normalized
-        found = await self._entry(normalized) if normalized is not None else None
-        if normalized is None or found is None or found.form is not Form.ALIAS:
+    async def _same_words(self, sought: Sought, typed: Entry, reading: Reading, fits: Fits) -> bool:
+        """Words that differ in how they are typed only. `typed`: what is stored by them."""
+        if sought.normalized is None or typed.form is not Form.ALIAS:
             return False
-        stored = matched(found)
+        stored = matched(typed)
         there = self._read(stored.words)
         if any(self._refuses(guard, reading, there) for guard in self._rooms.guards):
             return False
-        pair = self._namer.pair(normalized, normalized)
+        pair = self._namer.pair(sought.normalized, sought.normalized)
         if stored.of == sought.case.name or pair in await self._rooms.learning.refused([pair]):
             return False
         entry = await self._entry(stored.of)
