@@ -47,7 +47,8 @@ READINGS = 1024
 """Stored questions' words that are not read anew each time they are a candidate: some 10 kB each."""
 
 READING_CHARS = 400
-"""Longer ones are read anew: they would weigh as much as a dozen others."""
+LONG_READINGS = 128
+"""So many of longer ones: they weigh as much as a dozen others, and reading them takes as much longer."""
 
 PARTITIONS = 4096
 """Whose hits are counted; over it the one that had none for longest goes."""
@@ -115,7 +116,8 @@ class Matching:
         self._metrics = metrics
         self._clock = clock
         self._random = random
-        self._read_before = lru_cache(READINGS)(read)
+        self._read_short = lru_cache(READINGS)(read)
+        self._read_long = lru_cache(LONG_READINGS)(read)
         self._folded = lru_cache(READINGS)(folded)
         self._near_misses: deque[dict[str, Any]] = deque(maxlen=NEAR_MISSES)
         self._served: OrderedDict[Digest, int] = OrderedDict()
@@ -156,7 +158,7 @@ class Matching:
 
     async def seek(self, case: Case, asking: Asking, shape: Digest, fits: Fits | None) -> Sought:
         too_long = self._rooms.length(asking, NOTHING, case.rule)
-        reading = NOTHING if too_long else self._read(asking.words)
+        reading = NOTHING if too_long else read(asking.words)
         sought = Sought(
             case,
             asking.words,
@@ -297,7 +299,8 @@ class Matching:
         return self._namer.pair(min(asked, stored), max(asked, stored))
 
     def _read(self, words: str) -> Reading:
-        return self._read_before(words) if len(words) <= READING_CHARS else read(words)
+        """Of a stored question, which may be a candidate again soon."""
+        return self._read_short(words) if len(words) <= READING_CHARS else self._read_long(words)
 
     def _refuses(self, guard: Guard, asked: Reading, stored: Reading) -> bool:
         if not guard.refuses(asked, stored):
