@@ -61,6 +61,8 @@ SETTINGS: dict[str, Any] = {
     "semantic.audit_rate": 0,
     "semantic.deadline": "10s",
     "store.memory": 0,
+    # Where words are embedded, what is stored by how they are typed is looked for meanwhile.
+    "rules": [{"match_normalized": False}],
     # Filling is not measured: nothing must be lost of it.
     "store.redis.command_timeout": "10s",
     "store.write_timeout": 60,
