@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -156,6 +157,19 @@ def busy(one: load.Load) -> Iterator[None]:
         yield
         if process.poll() is not None:
             raise load.RunError("the load beside ended by itself")
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def occupied(core: set[int]) -> Iterator[None]:
+    """Another process computes on this core all the time, as an embedder would. What clients lose by it they lose in
+    both of two runs, so what is left of the difference is the server's own."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        os.sched_setaffinity(process.pid, core)
+        yield
     finally:
         process.kill()
         process.wait()
