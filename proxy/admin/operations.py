@@ -117,7 +117,8 @@ class Operations:
                 # First: who looks for a match between the two finds the pair refused.
                 await self._meaning.feedback(matched(entry), good=False)
             await self._meaning.forget(name)
-            return await self._store.delete(name)
+            # What was there a moment ago is gone, whoever came first.
+            return await self._store.delete(name) or entry is not None
         finally:
             self._flights.close(name)
             await self._leases.drop(name)

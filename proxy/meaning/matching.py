@@ -74,7 +74,6 @@ class Candidate(NamedTuple):
 
     near: Near
     comparison: Comparison
-    pair: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,33 +251,15 @@ class Matching:
             sought.shape, sought.vector, most=self._settings.candidates, floor=self._settings.floor
         )
         self._metrics.lookup("vectors", perf_counter() - began)
-        if not near:
-            return
-        refused, nearest = await self._refused_and_nearest(sought, near)
         verifier = self._rooms.learning.verifier(sought.partition)
         # One after the other: mostly the first is served, and the others need not be read.
         for candidate in self._let_through(sought, reading, near):
-            if candidate.pair in refused:
-                self._refused(sought, candidate.near, "feedback")
-                continue
             judgement = verifier.judge(candidate.comparison)
-            source = "audit" if judgement.serve or judgement.reason == "budget" else "miss"
-            if sought.trial is None or (source == "audit" and sought.trial.source == "miss"):
-                sought.trial = Trial(candidate.comparison, candidate.near.name, candidate.near.words, source)
             if not judgement.serve:
+                _try_later(sought, candidate, "audit" if judgement.reason == "budget" else "miss")
                 self._refused(sought, candidate.near, judgement.reason)
-            elif await self._serve(sought, candidate, nearest if candidate.near is near[0] else None, fits):
+            elif await self._serve(sought, candidate, fits):
                 return
-
-    async def _refused_and_nearest(
-        self, sought: Sought, near: Sequence[Near]
-    ) -> tuple[frozenset[Digest], Entry | None]:
-        """Which pairs were refused, and the answer that is most likely wanted: on Redis in one round trip."""
-        refused = self._rooms.learning.refused([self._pair(sought, each.words) for each in near])
-        nearest = self._rooms.store.peek(near[0].name)
-        if nearest is not None:
-            return await refused, nearest
-        return await asyncio.gather(refused, self._rooms.store.get(near[0].name))
 
     def _let_through(self, sought: Sought, reading: Reading, near: Sequence[Near]) -> Iterator[Candidate]:
         for each in near:
@@ -290,7 +271,7 @@ class Matching:
                 self._refused(sought, each, guard.name)
                 continue
             comparison = Comparison(each.similarity, compare(reading, stored))
-            yield Candidate(each, comparison, self._pair(sought, each.words))
+            yield Candidate(each, comparison)
 
     def _pair(self, sought: Sought, words: str) -> Digest:
         """Both however they are typed, and whichever was stored first: what was refused comes back in no other form."""
@@ -308,12 +289,16 @@ class Matching:
         self._metrics.refused_candidate(guard.name)
         return True
 
-    async def _serve(self, sought: Sought, candidate: Candidate, entry: Entry | None, fits: Fits) -> bool:
-        """Whether the search ends with this candidate. `entry` where it is at hand."""
-        near = candidate.near
+    async def _serve(self, sought: Sought, candidate: Candidate, fits: Fits) -> bool:
+        """Whether the search ends with this candidate."""
+        near, pair = candidate.near, self._pair(sought, candidate.near.words)
+        refused, entry = await self._refused_and_entry(pair, near.name)
+        if refused:
+            self._refused(sought, near, "feedback")
+            return False
+        _try_later(sought, candidate, "audit")
         if near.similarity < sought.case.directives.threshold:
             return False
-        entry = entry or await self._entry(near.name)
         if entry is None or entry.form is Form.ALIAS:
             # That a store in trouble has not found it does not say that it is gone.
             if entry is not None or self._rooms.store.report().degraded is None:
@@ -321,9 +306,16 @@ class Matching:
             return False
         if not fits(entry):
             return False
-        match = self._match(sought, near.name, "meaning", near.similarity, candidate.pair, candidate.comparison)
+        match = self._match(sought, near.name, "meaning", near.similarity, pair, candidate.comparison)
         self._decide(sought, entry, match, audit=self._random() < self._settings.audit_rate)
         return True
+
+    async def _refused_and_entry(self, pair: Digest, name: Digest) -> tuple[frozenset[Digest], Entry | None]:
+        """On Redis in one round trip."""
+        refused, entry = self._rooms.learning.refused([pair]), self._rooms.store.peek(name)
+        if entry is not None:
+            return await refused, entry
+        return await asyncio.gather(refused, self._rooms.store.get(name))
 
     async def _entry(self, name: Digest) -> Entry | None:
         return self._rooms.store.peek(name) or await self._rooms.store.get(name)
@@ -439,6 +431,12 @@ def _may_match(case: Case) -> bool:
         and not asked.no_transform
         and case.rule.match_by_meaning
     )
+
+
+def _try_later(sought: Sought, candidate: Candidate, source: str) -> None:
+    """One candidate is compared when the question has its own answer: the first, or the one that would be a hit."""
+    if sought.trial is None or (source == "audit" and sought.trial.source == "miss"):
+        sought.trial = Trial(candidate.comparison, candidate.near.name, candidate.near.words, source)
 
 
 def _rule(case: Case) -> str:

@@ -30,6 +30,10 @@ CITIES = (
 )  # fmt: skip
 
 
+ENOUGH = 20
+"""Labels. One that is lost on a busy machine is only learned later."""
+
+
 def asked_words(asked: Asked) -> str:
     words: str = asked.json()["messages"][-1]["content"]
     return words
@@ -79,13 +83,13 @@ async def test_where_questions_in_other_words_have_other_answers_nothing_is_serv
         for city in CITIES:
             await first(proxy, f"How do I get to {city} by train?")
             await proxy.chat(**user(f"How can I get to {city} by train?"))
-        await labelled(proxy, len(CITIES))
+        await labelled(proxy, ENOUGH)
         assert await proxy.metric("askonce_false_hits_total") > 0
         assert await proxy.metric("askonce_similarity_count", outcome="refused") > 0
     # It is learned for good: after a restart nothing is served either, audited or not.
     async with begin(LEARNED | {"semantic.audit_rate": 0}) as proxy:
-        assert (await known(proxy))["labels"] >= len(CITIES)
-        await remembered(proxy, 2 * len(CITIES))
+        assert (await known(proxy))["labels"] >= ENOUGH
+        await remembered(proxy, ENOUGH)
         answer = await proxy.chat(**user("How might I get to Oslo by train?"))
         assert x(answer, "cache") == "miss"
 
