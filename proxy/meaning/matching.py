@@ -197,15 +197,21 @@ class Matching:
         typed = self._rooms.store.peek(normalized) if normalized is not None else None
         if typed is not None and await self._same_words(sought, typed, reading, fits):
             return
-        # What memory has not is asked of the store while the words are embedded.
-        embedding = (
-            None if sought.barred else self._tasks.spawn(self._embed(sought), name="embed", expected=CacheFailure)
-        )
+        if normalized is None or typed is not None:
+            if not sought.barred and await self._embed(sought):
+                await self._near(sought, reading, fits)
+        else:
+            await self._ask_and_embed(sought, normalized, reading, fits)
+
+    async def _ask_and_embed(self, sought: Sought, normalized: Digest, reading: Reading, fits: Fits) -> None:
+        """What memory has not is asked of the store while the words are embedded."""
+        embedding = None
+        if not sought.barred:
+            embedding = self._tasks.spawn(self._embed(sought), name="embed", expected=CacheFailure)
         try:
-            if normalized is not None and typed is None:
-                typed = await self._rooms.store.get(normalized)
-                if typed is not None and await self._same_words(sought, typed, reading, fits):
-                    return
+            typed = await self._rooms.store.get(normalized)
+            if typed is not None and await self._same_words(sought, typed, reading, fits):
+                return
             if embedding is not None and await embedding:
                 await self._near(sought, reading, fits)
         finally:
