@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import Literal, NamedTuple, TypeVar
 
 from proxy.errors import BadRequest, CacheFailure, NotFound
-from proxy.fingerprint import SIZE
+from proxy.fingerprint import name_of
 from proxy.match import Match, matched
 from proxy.meaning.base import Meaning
 from proxy.stores.base import ExactStore
@@ -83,7 +83,7 @@ class Feedback:
         """
         delivery = await self._find(scope, key, request_id, verdict)
         if delivery is None:
-            return await self._whole_answer(_named(key), verdict)
+            return await self._whole_answer(name_of(key or ""), verdict)
         if scope is not None and delivery.match.scope != scope:
             raise _unknown(key or request_id or "")
         if verdict == "good":
@@ -107,7 +107,7 @@ class Feedback:
             if delivery is None:
                 raise _unknown(request_id)
             return delivery
-        return await self._named(_named(key), verdict)
+        return await self._named(name_of(key or ""), verdict)
 
     async def _named(self, name: Digest, verdict: Verdict) -> Delivery | None:
         entry = await self._store.get(name)
@@ -130,18 +130,6 @@ class Feedback:
         await self._store.delete(name)
         await self._meaning.forget(name)
         return "answer_removed"
-
-
-def _named(key: str | None) -> Digest:
-    try:
-        name = bytes.fromhex(key or "")
-    except ValueError:
-        name = b""
-    if len(name) != SIZE:
-        raise BadRequest(
-            f"{(key or '')[:64]!r} is not a key: copy the 32 hexadecimal digits of X-Cache-Key", code="invalid_key"
-        )
-    return Digest(name)
 
 
 def _unknown(label: str) -> NotFound:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 
+from proxy.errors import BadRequest
 from proxy.types import Digest, Pairs, Scope
 
 VERSION = b"askonce-name-1"
@@ -23,6 +24,19 @@ SIZE = 16
 def framed(parts: Iterable[bytes]) -> bytes:
     """Parts joined so that no two different sequences give the same bytes."""
     return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+
+
+def name_of(key: str) -> Digest:
+    """The name behind an `X-Cache-Key`. Raises `errors.BadRequest`."""
+    try:
+        name = bytes.fromhex(key)
+    except ValueError:
+        name = b""
+    if len(name) != SIZE:
+        raise BadRequest(
+            f"{key[:64]!r} is not a key: copy the 32 hexadecimal digits of X-Cache-Key", code="invalid_key"
+        )
+    return Digest(name)
 
 
 class Namer:

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from proxy.errors import BadRequest, CacheFailure, NotFound
-from proxy.fingerprint import SIZE
+from proxy.errors import CacheFailure, NotFound
+from proxy.fingerprint import name_of
 from proxy.flights import Flights
 from proxy.leases.base import Leases
 from proxy.match import matched
@@ -82,7 +82,7 @@ class Operations:
     async def entry(self, key: str) -> dict[str, Any]:
         """One answer and all that is known of it. Raises `errors.NotFound`, and `errors.CacheFailure` where the store
         cannot tell."""
-        entry = await self._store.get(digest(key))
+        entry = await self._store.get(name_of(key))
         if entry is None:
             self._refuse_to_guess()
             raise _no_entry(key)
@@ -90,14 +90,14 @@ class Operations:
 
     async def forget(self, key: str) -> int:
         """Remove one answer. Raises `errors.NotFound`."""
-        found = await self._delete(digest(key))
+        found = await self._delete(name_of(key))
         if not found:
             raise _no_entry(key)
         return 1
 
     async def purge_key(self, key: str, *, dry_run: bool) -> int:
         """Remove one answer if it is there."""
-        name = digest(key)
+        name = name_of(key)
         if dry_run:
             return int(await self._store.get(name) is not None)
         return int(await self._delete(name))
@@ -136,27 +136,23 @@ class Operations:
 
     def _described(self, entry: Entry) -> dict[str, Any]:
         now = self._clock()
-        if entry.form is Form.ALIAS:
-            match = matched(entry)
-            return {
-                "key": entry.name.hex(),
-                "endpoint": entry.endpoint,
-                "model": entry.model,
-                "form": entry.form.value,
-                "age_s": round(entry.age_s(now), 1),
-                "ttl_s": round(entry.ttl_s(now), 1),
-                "answered_by": match.of.hex(),
-                "matched_by": match.kind,
-                "similarity": round(match.similarity, 4),
-                "partition": match.partition.hex()[:8],
-            }
-        return {
+        described = {
             "key": entry.name.hex(),
             "endpoint": entry.endpoint,
             "model": entry.model,
             "form": entry.form.value,
             "age_s": round(entry.age_s(now), 1),
             "ttl_s": round(entry.ttl_s(now), 1),
+        }
+        if entry.form is Form.ALIAS:
+            match = matched(entry)
+            return described | {
+                "answered_by": match.of.hex(),
+                "matched_by": match.kind,
+                "similarity": round(match.similarity, 4),
+                "partition": match.partition.hex()[:8],
+            }
+        return described | {
             "bytes": len(entry.body),
             "tags": list(entry.tags),
             "usage": {
@@ -170,19 +166,6 @@ class Operations:
             "upstream_seconds": round(entry.upstream_s, 3),
             "answer": orjson.loads(entry.body) if entry.form is Form.WHOLE else entry.body.decode("utf-8", "replace"),
         }
-
-
-def digest(key: str) -> Digest:
-    """The name behind an `X-Cache-Key`. Raises `errors.BadRequest`."""
-    try:
-        name = bytes.fromhex(key)
-    except ValueError:
-        name = b""
-    if len(name) != SIZE:
-        raise BadRequest(
-            f"{key[:64]!r} is not a key: copy the 32 hexadecimal digits of X-Cache-Key", code="invalid_key"
-        )
-    return Digest(name)
 
 
 def _no_entry(key: str) -> NotFound:

@@ -23,6 +23,17 @@ class Engine(Protocol):
         """One for each text. Computes, so it belongs in a thread; one at a time. Raises CacheFailure (`failed`)."""
 
 
+def check_size(engine: Engine, dimensions: int, model: str) -> None:
+    """Raises CacheFailure (`not_ready`) where its vectors are of another size than they should be. `model`: which, in
+    words."""
+    if (made := len(engine.embed(["?"])[0].vector)) != dimensions:
+        raise CacheFailure(
+            f"the model {model} makes vectors of {made} numbers, not of {dimensions}: say so in "
+            "semantic.embedder.dimensions",
+            code="not_ready",
+        )
+
+
 class LocalEmbedder(ABC):
     """batch, queue: questions embedded together, and questions that may wait.
     noted: called on the loop with the size of each batch.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from proxy.embedders.base import Embedding
-from proxy.embedders.local import LocalEmbedder, pieces_within
+from proxy.embedders.local import LocalEmbedder, check_size, pieces_within
 from proxy.embedders.model_files import ModelFiles, dimensions_of, prepare, short_name
 from proxy.embedders.runtime import open_session
 from proxy.errors import CacheFailure
@@ -97,12 +97,7 @@ class OnnxEngine:
         self._output, self._pooled = output.name, output.name == "vector" or len(output.shape) == 2
         self._nothing = np.zeros(dimensions, np.float32)
         self._nothing.flags.writeable = False
-        if (made := len(self.embed(["?"])[0].vector)) != dimensions:
-            raise CacheFailure(
-                f"the model in {files.graph.parent} makes vectors of {made} numbers, not of {dimensions}: say so in "
-                "semantic.embedder.dimensions",
-                code="not_ready",
-            )
+        check_size(self, dimensions, f"in {files.graph.parent}")
 
     def embed(self, texts: list[str]) -> list[Embedding]:
         """See `Engine`. One that is not whole has zeros for a vector: it is no use, and would cost the most."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from proxy.embedders.base import Embedding
-from proxy.embedders.local import LocalEmbedder, pieces_within
+from proxy.embedders.local import LocalEmbedder, check_size, pieces_within
 from proxy.embedders.model_fetch import DEFAULT_MODEL
 from proxy.embedders.model_files import installed, short_name
 from proxy.errors import CacheFailure
@@ -85,12 +85,7 @@ class TorchEngine:
         self._most = min(max_pieces + framing, self._model.max_seq_length or max_pieces + framing)
         self._nothing = np.zeros(dimensions, np.float32)
         self._nothing.flags.writeable = False
-        if (made := len(self.embed(["?"])[0].vector)) != dimensions:
-            raise CacheFailure(
-                f"the model {model} makes vectors of {made} numbers, not of {dimensions}: say so in "
-                "semantic.embedder.dimensions",
-                code="not_ready",
-            )
+        check_size(self, dimensions, model)
 
     def embed(self, texts: list[str]) -> list[Embedding]:
         """See `Engine`. One that is not whole has zeros for a vector."""

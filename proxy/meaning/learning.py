@@ -100,10 +100,6 @@ class Learning:
         """The one that judges for this partition."""
         return self._verifiers.get(partition, self._fresh)
 
-    def suspended(self, partition: Digest) -> bool:
-        """Over its budget: exact answers only."""
-        return partition in self._suspended
-
     async def refused(self, pairs: list[Digest]) -> frozenset[Digest]:
         """Which of these pairs feedback has refused. Raises `errors.CacheFailure`."""
         return await self._ledger.refused(pairs)

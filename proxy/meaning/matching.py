@@ -148,10 +148,8 @@ class Matching:
             return False
         if match.kind == "normalized":
             return case.rule.match_normalized
-        if match.comparison is None or learning.suspended(match.partition):
-            return False
-        # An alias may be older than what was learned since, or than the policy.
-        return learning.verifier(match.partition).judge(match.comparison).serve
+        # An alias may be older than what was learned since, than the policy, or than an overrun of the budget.
+        return match.comparison is not None and learning.verifier(match.partition).judge(match.comparison).serve
 
     # -- seek ----------------------------------------------------------------------------------------------------
 

@@ -416,15 +416,15 @@ class _Gauges:
 
     def exported(self) -> Iterator[Metric]:
         report = self.store_report()
-        yield _gauge("askonce_store_bytes", "Bytes a tier holds.", ("tier",), _by_tier(report.bytes_by_tier))
-        yield _gauge("askonce_store_entries", "Answers a tier holds.", ("tier",), _by_tier(report.entries_by_tier))
-        yield _gauge("askonce_flights", "Upstream calls in the air.", (), {(): self.flights()})
-        yield _gauge("askonce_build_info", "The version that runs; always 1.", ("version",), {(self.version,): 1})
+        yield gauge("askonce_store_bytes", "Bytes a tier holds.", ("tier",), _by_tier(report.bytes_by_tier))
+        yield gauge("askonce_store_entries", "Answers a tier holds.", ("tier",), _by_tier(report.entries_by_tier))
+        yield gauge("askonce_flights", "Upstream calls in the air.", (), {(): self.flights()})
+        yield gauge("askonce_build_info", "The version that runs; always 1.", ("version",), {(self.version,): 1})
         yield _counter(
             "askonce_evictions", "Answers that went without being asked to.", ("tier", "cause"), report.evictions
         )
         if report.breaker is not None:
-            yield _gauge(
+            yield gauge(
                 "askonce_store_breaker",
                 "The state of a shared store's breaker: 1 for the one it is in.",
                 ("store", "state"),
@@ -479,7 +479,7 @@ def _counter(name: str, what: str, labels: tuple[str, ...], values: Mapping[Labe
     return family
 
 
-def _gauge(name: str, what: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:
+def gauge(name: str, what: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, what, labels=labels)
     for label_values, value in values.items():
         family.add_metric(label_values, value)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
+
+from proxy.telemetry.metrics import gauge
 
 ByPartition = Callable[[], Mapping[tuple[str, ...], float]]
 
@@ -18,20 +20,15 @@ class PartitionGauges:
     suspensions: ByPartition
 
     def exported(self) -> Iterator[Metric]:
-        yield _gauge(
+        yield gauge(
             "askonce_false_hit_ratio_upper",
             "95 % upper bound of the share of wrong answers among hits by meaning.",
+            ("partition",),
             self.uppers(),
         )
-        yield _gauge(
+        yield gauge(
             "askonce_semantic_suspended",
             "1 while a partition is over its budget of wrong answers and gets exact answers only.",
+            ("partition",),
             self.suspensions(),
         )
-
-
-def _gauge(name: str, what: str, values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, what, labels=("partition",))
-    for labels, value in values.items():
-        family.add_metric(labels, value)
-    return family
