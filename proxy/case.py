@@ -5,6 +5,7 @@ Plain values, and what can be said of them without asking any room.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,13 @@ from proxy.flights import Seat
 from proxy.match import Match
 from proxy.settings import Rule
 from proxy.types import CacheStatus, Call, Digest, Directives, Entry, Form, Outcome, Pairs, Reply, Scope, Verdict
+from proxy.upstream.base import Upstream
 
 OK = 200
+
+KEPT_AS = b":key"
+"""A field of our own among an answer's, where it is kept under another name than the question's (a fallback's answer).
+No upstream can send one of that name (RFC 9110 section 5.1), and none is sent on."""
 
 POOLED_QUESTIONS = 4096
 """Questions whose turn is remembered; a forgotten one starts with its first answer again."""
@@ -35,21 +41,28 @@ class Request:
     """What may be passed upstream."""
     body: bytes
     directives: Directives
+    deployment: str = ""
+    """Azure's name for the model, where the path says it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """A request, considered: all that is needed to look for its answer and to judge one that is found.
 
-    Depends on nothing but the request's bytes and the configuration, so equal requests may share one.
+    Depends on nothing but the request's bytes, the configuration and the upstreams' epochs, so equal requests may share
+    one until an epoch changes.
     """
 
     endpoint: Endpoint
     scope: Scope
+    upstream: Upstream
+    """Who is asked, and in whose name the answer is kept."""
     name: Digest
     model: str
     stream: bool
     include_usage: bool
+    asks_usage: bool
+    """Usage is asked for on its stream whether or not this caller wants it."""
     choices: int
     echoes: Mapping[str, bytes]
     verdict: Verdict
@@ -173,7 +186,26 @@ def why_forward(case: Case, found: Found | None) -> str:
 
 
 def call_for(case: Case, request: Request) -> Call:
-    return Call("POST", request.target, request.onward, request.body, streaming=case.stream)
+    return Call(
+        "POST",
+        request.target,
+        request.onward,
+        request.body,
+        streaming=case.stream,
+        model=case.model,
+        scope=case.scope,
+        repeatable=True,
+        budget_s=patience_s(request.onward),
+    )
+
+
+def patience_s(headers: Pairs) -> float | None:
+    """How long the caller waits for a byte, as OpenAI's SDKs say it; None where nothing useful is said."""
+    said = header(headers, b"x-stainless-read-timeout")
+    return float(said) if _SECONDS.fullmatch(said) and float(said) > 0 else None
+
+
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
 
 def header(headers: Pairs, name: bytes) -> str:

@@ -84,6 +84,16 @@ class Namer:
         """Who may share: `kind` says how the caller was told apart (`credential`, `single`, `namespace`)."""
         return Scope(self._mac(b"scope", kind, *parts))
 
+    def salt(self, scope: Scope, given: str) -> str:
+        """What keeps one caller's blocks in a vLLM's prefix cache from another's: 32 hexadecimal digits. `given` is the
+        caller's own `cache_salt`, empty for none."""
+        return self._mac(b"salt", scope, given.encode("utf-8", "surrogatepass")).hex()
+
+    def prompt_cache(self, scope: Scope, digest: bytes, bucket: int) -> str:
+        """What prompts of one caller that begin alike (`digest`) share as their `prompt_cache_key`: 32 hexadecimal
+        digits. `bucket`, 0 or more, tells those apart that together are too many for one key."""
+        return self._mac(b"prompt cache", scope, digest, bucket.to_bytes(4, "big")).hex()
+
     def _mac(self, *parts: bytes) -> bytes:
         mac = self._keyed.copy()
         mac.update(framed((VERSION, *parts)))

@@ -54,6 +54,8 @@ class Landing:
     """Why it was not stored."""
     match: Match | None = None
     """It is the answer to another question, and nobody was asked."""
+    tier: str = ""
+    """Where it was found stored under another name than the flight's (a fallback's answer), and nobody was asked."""
 
 
 class Flight:

@@ -19,9 +19,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from time import perf_counter
+from time import monotonic, perf_counter
+from typing import NamedTuple
 
 from proxy.case import (
+    KEPT_AS,
     OK,
     Answer,
     Asked,
@@ -62,13 +64,14 @@ from proxy.types import (
     Form,
     Frame,
     Outcome,
+    Pairs,
     Question,
     Reply,
     Scope,
     Usage,
     Verdict,
 )
-from proxy.upstream.base import Upstream
+from proxy.upstream.base import Upstream, Upstreams, worth_another
 
 logger = logging.getLogger("askonce.path")
 
@@ -89,9 +92,6 @@ class PathSettings:
     """How long after a stream's end marker the HTTP message may take to end."""
     stream_keep_alive_s: float
     """How long a stream's caller who waits for somebody else's call hears nothing."""
-    stream_usage: bool
-    """Ask the upstream for usage on every stream that may be stored."""
-    upstream_epoch: str
     store_tier: str
     """What the store behind memory is called in labels and in `detail`."""
 
@@ -110,12 +110,13 @@ class Pipeline:
         flights: Flights,
         leases: Leases,
         meaning: Meaning,
-        upstream: Upstream,
+        upstreams: Upstreams,
         settings: PathSettings,
         metrics: Metrics,
         prices: Prices,
         clock: Callable[[], float],
         random: Callable[[], float],
+        steady: Callable[[], float] = monotonic,
     ) -> None:
         self._namer = namer
         self._tenancy = tenancy
@@ -125,12 +126,13 @@ class Pipeline:
         self._flights = flights
         self._leases = leases
         self._meaning = meaning
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._settings = settings
         self._metrics = metrics
         self._prices = prices
         self._clock = clock
         self._random = random
+        self._steady = steady
         self._turns = Turns()
 
     # -- consider ------------------------------------------------------------------------------------------------
@@ -138,7 +140,7 @@ class Pipeline:
     def consider(self, request: Request) -> Case:
         """Who asks what, and what the cache may do about it. Pure. Raises `errors.RequestError`."""
         scope = self._tenancy.identify(request.headers)
-        question = request.endpoint.read(request.body)
+        upstream, question = self._read(request)
         rule = self._rule_for(question.model, question.endpoint)
         judged = [policy(question, rule) for policy in self._policies]
         # The caller's own word comes last: where several forbid, the reason shown is the one it did not know of.
@@ -147,10 +149,12 @@ class Pipeline:
         return Case(
             endpoint=request.endpoint,
             scope=scope,
-            name=self._name(request, question, rule, scope),
+            upstream=upstream,
+            name=self._name(request, question, rule, scope, upstream),
             model=question.model,
             stream=question.stream,
             include_usage=question.include_usage,
+            asks_usage=upstream.stream_usage,
             choices=question.choices,
             echoes=question.echoes,
             verdict=verdict,
@@ -158,15 +162,26 @@ class Pipeline:
             rule=rule,
         )
 
-    def _name(self, request: Request, question: Question, rule: Rule, scope: Scope) -> Digest:
+    def _read(self, request: Request, upstream: Upstream | None = None) -> tuple[Upstream, Question]:
+        """The question, and whom it goes to if that is not said."""
+        question = request.endpoint.read(request.body, deployment=request.deployment)
+        upstream = upstream or self._upstreams.of(question.model)
+        if upstream.harmless.isdisjoint(question.members):
+            return upstream, question
+        # Rare: which members matter is known only now.
+        return upstream, request.endpoint.read(request.body, upstream.harmless, deployment=request.deployment)
+
+    def _name(self, request: Request, question: Question, rule: Rule, scope: Scope, upstream: Upstream) -> Digest:
         # `no-transform`: nothing may be read into the body, so its very bytes are the name.
         key = framed((b"raw", request.body)) if request.directives.no_transform else question.key
-        return self._named(self._namer.exact, request, rule, scope, key, question.members)
+        where = Where(upstream, question.model)
+        return self._named(self._namer.exact, request, where, rule, scope, key, question.members)
 
     def _named(
         self,
         make: Make,
         request: Request,
+        where: Where,
         rule: Rule,
         scope: Scope,
         key: bytes,
@@ -182,8 +197,8 @@ class Pipeline:
             key = framed((key, *identifiers))
         return make(
             scope,
-            upstream=self._upstream.name,
-            epoch=self._settings.upstream_epoch,
+            upstream=where.upstream.name,
+            epoch=where.upstream.epoch(where.model),
             endpoint=request.target,
             vary=vary,
             key=key,
@@ -365,12 +380,35 @@ class Pipeline:
         return Answer(Outcome.MISS, status, case, reply=reply, reason=case.verdict.reason)
 
     async def send(self, call: Call) -> Reply:
-        """Straight to the upstream; failures are counted."""
+        """To the upstream that serves the call's model, or else to its fallback. Failures are counted there."""
+        upstream, began = self._upstreams.of(call.model), self._steady()
+        while True:
+            reply = await self._try(upstream, call, began)
+            if reply is not None:
+                return reply
+            upstream = upstream.fallback or upstream
+
+    async def _try(self, upstream: Upstream, call: Call, began: float) -> Reply | None:
+        """What it replies. None: it cannot serve, and there is a fallback and time to ask it."""
         try:
-            return await self._upstream.send(call)
-        except UpstreamError as error:
-            self._metrics.upstream_error(self._upstream.name, error.reason)
-            raise
+            reply = await upstream.send(call)
+        except UpstreamError:
+            if not self._may_fall_back(upstream, call, began):
+                raise
+        else:
+            if not upstream.cannot_serve(reply) or not self._may_fall_back(upstream, call, began):
+                return reply
+            await reply.aclose()
+        self._metrics.fell_back(upstream.name)
+        return None
+
+    def _may_fall_back(self, upstream: Upstream, call: Call, began: float) -> bool:
+        return (
+            upstream.fallback is not None
+            and call.repeatable
+            and isinstance(call.body, bytes)
+            and worth_another(call.budget_s, self._steady() - began)
+        )
 
     # -- board ---------------------------------------------------------------------------------------------------
 
@@ -392,7 +430,7 @@ class Pipeline:
 
     def _flight_name(self, case: Case) -> Digest:
         # Where usage is on the wire only for those who asked, they cannot share a stream with those who did not.
-        if case.include_usage and not self._settings.stream_usage:
+        if case.include_usage and not case.asks_usage:
             return self._namer.slot(case.name, 0)
         return case.name
 
@@ -434,7 +472,7 @@ class Pipeline:
         return True
 
     def _quiet(self, case: Case) -> bool:
-        return self._settings.stream_usage and not case.include_usage
+        return case.asks_usage and not case.include_usage
 
     async def _convert(self, case: Case, request: Request, seat: Seat, forward: str) -> Answer:
         """The other form of what a shared flight brings, or what it found stored: only a whole answer can be turned."""
@@ -443,6 +481,11 @@ class Pipeline:
         if landing is not None and landing.match is not None:
             if landing.entry is not None and self._may_share(case, landing.match, landing.entry):
                 return semantic(case, landing.entry, landing.match, self._clock())
+        elif landing is not None and landing.entry is not None and landing.tier:
+            found = Found(landing.entry, landing.tier)
+            answer = self.fit(case, found)
+            if answer is not None:
+                return answer
         elif landing is not None and landing.entry is not None and serves(landing.entry, case):
             status = CacheStatus(fwd=forward, collapsed=True)
             return Answer(Outcome.COLLAPSED, status, case, entry=landing.entry, reason=landing.reason)
@@ -475,8 +518,9 @@ class Pipeline:
     async def _seek(self, case: Case, request: Request, *, wanted: bool = True) -> Sought | None:
         if not self._meaning.active:
             return None
-        asking = case.endpoint.asking(request.body)
-        shape = self._named(self._namer.shape, request, case.rule, case.scope, asking.shape, asking.members)
+        asking = case.endpoint.asking(request.body, case.upstream.harmless)
+        where = Where(case.upstream, case.model)
+        shape = self._named(self._namer.shape, request, where, case.rule, case.scope, asking.shape, asking.members)
         fits = partial(self._fits, case, self._clock()) if wanted else None
         return await self._meaning.seek(case, asking, shape, fits)
 
@@ -555,23 +599,46 @@ class Pipeline:
     ) -> Landing:
         """The flight's work, in the flight's task: ask, pass on, keep. Outlives every caller."""
         flight.followed = False
-        call = call_for(case, request)
-        if case.stream and self._quiet(case):
-            call = dataclasses.replace(call, body=case.endpoint.ask_usage(request.body))
-        asked = Asked(self._store.generation, self._clock())
-        reply = await self.send(call)
-        if reply.status != OK:
-            self._metrics.upstream_error(self._upstream.name, f"status_{reply.status // 100}xx")
+        own, began = case, self._steady()
+        while True:
+            asked = Asked(self._store.generation, self._clock())
+            reply = await self._try(case.upstream, self._call(case, request), began)
+            if reply is not None:
+                break
+            case = self._at_fallback(case, request)
+            found = await self._look_once(case) if case.verdict.read else None
+            if found is not None and found.match is None and self.fit(case, found) is not None:
+                return Landing(found.entry, stored=True, tier=found.tier)
+        key = () if case is own else ((KEPT_AS, case.name.hex().encode()),)
         try:
-            landing = await self._bring(case, reply, flight, asked, self._keep)
+            landing = await self._bring(case, reply, flight, asked, self._keep, key)
         except UpstreamError as error:
-            self._metrics.upstream_error(self._upstream.name, error.reason)
+            self._metrics.upstream_error(case.upstream.name, error.reason)
             raise
         finally:
             await reply.aclose()
-        if sought is not None and landing.stored and landing.entry is not None:
+        if sought is not None and case is own and landing.stored and landing.entry is not None:
             self._learn(sought, before, landing.entry)
         return landing
+
+    def _call(self, case: Case, request: Request) -> Call:
+        call = call_for(case, request)
+        if case.stream and self._quiet(case):
+            return dataclasses.replace(call, body=case.endpoint.ask_usage(request.body))
+        return call
+
+    def _at_fallback(self, case: Case, request: Request) -> Case:
+        """The same question put to the fallback, where its answer has a name of its own: what one upstream said is
+        never served as another's."""
+        upstream, question = self._read(request, case.upstream.fallback)
+        return self.in_turn(
+            dataclasses.replace(
+                case,
+                upstream=upstream,
+                name=self._name(request, question, case.rule, case.scope, upstream),
+                asks_usage=case.asks_usage and upstream.stream_usage,
+            )
+        )
 
     def _learn(self, sought: Sought, before: Found | None, entry: Entry) -> None:
         """What a new answer says of the ones that were stored."""
@@ -579,8 +646,10 @@ class Pipeline:
             self._meaning.repeated(before.entry, entry, sought.partition)
         self._meaning.remember(sought, entry)
 
-    async def _bring(self, case: Case, reply: Reply, flight: Flight, asked: Asked, keep: Keep) -> Landing:
-        flight.depart(reply.status, reply.headers)
+    async def _bring(
+        self, case: Case, reply: Reply, flight: Flight, asked: Asked, keep: Keep, more: Pairs = ()
+    ) -> Landing:
+        flight.depart(reply.status, (*reply.headers, *more))
         if reply.status != OK:
             await self._pass_on(reply, flight)
             return Landing(entry=None, stored=False)
@@ -659,8 +728,9 @@ class Pipeline:
         for model in (case.model, entry.model):  # `gpt-4o` may be answered by `gpt-4o-2024-08-06`: both are real
             self._metrics.saw_model(model)
         self._metrics.spent(entry.model, entry.cost_usd)
-        self._metrics.cached_tokens(self._upstream.name, entry.usage.cached_tokens)
-        self._metrics.upstream_seconds(self._upstream.name, entry.upstream_s)
+        self._metrics.prompt_tokens(entry.upstream, entry.usage.prompt_tokens, entry.usage.cached_tokens)
+        self._metrics.upstream_seconds(entry.upstream, entry.upstream_s)
+        case.upstream.answered(reply.origin, case.model, folded.fingerprint)
         reason = folded.unstorable or self._refusal(case, entry, reply)
         if reason:
             return dataclasses.replace(self._skip(reason), entry=entry)
@@ -685,9 +755,9 @@ class Pipeline:
             id_prefix=folded.id_prefix,
             echoes=folded.echoes,
             usage=folded.usage,
-            lacks_usage=case.stream and not self._settings.stream_usage and folded.usage == Usage(),
+            lacks_usage=case.stream and not case.asks_usage and folded.usage == Usage(),
             cost_usd=self._prices.cost(folded.model or case.model, folded.usage),
-            upstream=self._upstream.name,
+            upstream=header(reply.headers, b"x-upstream") or case.upstream.name,
             upstream_request_id=header(reply.headers, b"x-upstream-request-id"),
             upstream_s=round(now - asked.at, 3),
             tags=case.directives.tags,
@@ -718,6 +788,13 @@ class Pipeline:
     def _skip(self, reason: str) -> Landing:
         self._metrics.store_skipped(reason)
         return Landing(entry=None, stored=False, reason=reason)
+
+
+class Where(NamedTuple):
+    """Whom a question is put to, and for which model as the caller named it: decides the epoch in its name."""
+
+    upstream: Upstream
+    model: str
 
 
 Make = Callable[..., Digest]

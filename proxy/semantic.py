@@ -336,7 +336,7 @@ def _judge(settings: Settings, embedder: Embedder) -> tuple[Judge, Close]:
     if chosen.model is None:
         return Panel([*cheap, SimilarityJudge(vector)]), _nothing
     endpoint = ChatEndpoint(
-        chosen.base_url or first.base_url,
+        chosen.base_url or first.base_url[0],
         chosen.model,
         # The upstream's own credential goes to the upstream only.
         api_key=revealed(chosen.api_key or (first.api_key if chosen.base_url is None else None)),

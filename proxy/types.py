@@ -257,8 +257,8 @@ class Call:
     """One request to an upstream.
 
     `target` is the path below the upstream's base address with its query (`/chat/completions?x=1`), or an absolute
-    `/openai/...` path. `headers` are the client's end-to-end fields, already filtered. `streaming` says that the
-    client asked for server-sent events.
+    `/openai/...` path. `headers` are the client's end-to-end fields, already filtered, its credential among them.
+    `streaming` says that the client asked for server-sent events.
     """
 
     method: str
@@ -266,6 +266,15 @@ class Call:
     headers: Pairs
     body: bytes | AsyncIterable[bytes]
     streaming: bool = False
+    model: str = ""
+    """As the caller named it; empty where that is not known."""
+    scope: Scope = Scope(b"")
+    """Whose it is; empty where nobody was told apart."""
+    repeatable: bool = False
+    """Asking twice does no harm: it may be sent again, elsewhere, although the first may have arrived."""
+    budget_s: float | None = None
+    """How long the caller goes on waiting; None where it did not say. A call is not cut short by it (its answer may
+    still be kept), but none is begun anew for a caller who will be gone."""
 
 
 class Reply(Protocol):
@@ -279,6 +288,8 @@ class Reply(Protocol):
     headers: Pairs
     length: int | None
     """Of the body, where the upstream said it and its bytes go through as they are."""
+    origin: str
+    """The endpoint that answered, `host:port`; empty for an answer that another replica passes on."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
     async def aclose(self) -> None: ...

@@ -30,7 +30,7 @@ class Recording:
     """False: one form carries nulls that the other leaves out; compare with `said`."""
     stream_helper: bool = True
     """False: openai's `.stream()` helper loses members of it even from the provider itself (what a choice carries
-    beside `delta` after its first frame)."""
+    beside `delta` after its first frame), or refuses it for its length."""
 
 
 def said(value: Any) -> Any:
@@ -478,6 +478,233 @@ VLLM_NULLS = Recording(
     exact=False,
 )
 
+# As vLLM 0.32.0 sent them (CPU build, a tiny model of random weights, its words steered by `structured_outputs` and
+# `logit_bias`), trimmed: pieces that only repeat a shape are joined, the ids of both forms are one.
+
+VLLM_032 = {"model": "tiny", "temperature": 0}
+VLLM_032_HEAD = {"id": "chatcmpl-b8c01dd88269fb7f", "created": 1795568140, "model": "tiny"}
+VLLM_032_PRINT = "vllm-0.32.0-ab12922e"
+VLLM_032_MESSAGE = {"role": "assistant", "content": None, "refusal": None, "annotations": None, "audio": None,
+                    "function_call": None}  # fmt: skip
+
+
+def vllm_032_usage(prompt: int, completion: int) -> dict[str, Any]:
+    return {
+        "prompt_tokens": prompt,
+        "total_tokens": prompt + completion,
+        "completion_tokens": completion,
+        "prompt_tokens_details": {"cached_tokens": 0, "created_cache_tokens": 0},
+    }
+
+
+def vllm_032_chunk(choice: dict[str, Any], **more: Any) -> bytes:
+    return event({**VLLM_032_HEAD, "object": "chat.completion.chunk", "choices": [choice], **more})
+
+
+def vllm_032_opening(index: int = 0, prompt_token_ids: Any = None) -> bytes:
+    opening = part({"role": "assistant", "content": ""}, index=index)
+    return vllm_032_chunk(opening, prompt_token_ids=prompt_token_ids, prompt_text=None)
+
+
+def vllm_032_part(
+    delta: dict[str, Any], index: int = 0, logprobs: Any = None, token_ids: Any = None, **ending: Any
+) -> bytes:
+    """`ending`: `finish_reason` and `stop_reason`, on the last of a choice only."""
+    choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None, **ending}
+    return vllm_032_chunk({**choice, "token_ids": token_ids})
+
+
+def vllm_032_end(prompt: int, completion: int, **details: Any) -> list[bytes]:
+    usage = {**vllm_032_usage(prompt, completion), **details}
+    head = {**VLLM_032_HEAD, "object": "chat.completion.chunk", "choices": []}
+    return [event({**head, "usage": usage, "system_fingerprint": VLLM_032_PRINT}), DONE]
+
+
+def vllm_032_full(
+    message: dict[str, Any], finish_reason: str, index: int = 0, logprobs: Any = None, **more: Any
+) -> dict[str, Any]:
+    return {
+        "index": index,
+        "message": {**VLLM_032_MESSAGE, "reasoning": None, **message},
+        "logprobs": logprobs,
+        "finish_reason": finish_reason,
+        "stop_reason": None,
+        "token_ids": None,
+        "routed_experts": None,
+        **more,
+    }
+
+
+def vllm_032_plain(choices: list[dict[str, Any]], usage: dict[str, Any], **more: Any) -> dict[str, Any]:
+    details = {**usage["prompt_tokens_details"], "multimodal_tokens": None}
+    return {
+        **VLLM_032_HEAD,
+        "object": "chat.completion",
+        "choices": choices,
+        "service_tier": None,
+        "system_fingerprint": VLLM_032_PRINT,
+        "usage": {"completion_tokens_details": None, **usage, "prompt_tokens_details": details},
+        "prompt_logprobs": None,
+        "prompt_token_ids": None,
+        "prompt_text": None,
+        "kv_transfer_params": None,
+        "ec_transfer_params": None,
+        "metrics": None,
+        **more,
+    }
+
+
+VLLM_032_TOOLS = Recording(
+    name="two_calls_after_text_with_null_content",
+    provider="vllm",
+    request={**VLLM_032, "messages": user("Weather?"), "tools": TOOLS},
+    plain=vllm_032_plain(
+        [
+            vllm_032_full(
+                {
+                    "content": "I look.\n",
+                    "tool_calls": [
+                        tool_call("chatcmpl-tool-bf0462114c8cd16d", "get_weather", '{"city": "Graz"}'),
+                        tool_call("chatcmpl-tool-983c550913c0f3b9", "get_weather", '{"city": "Linz"}'),
+                    ],
+                },
+                "tool_calls",
+            )
+        ],
+        vllm_032_usage(16, 135),
+    ),
+    frames=[
+        vllm_032_opening(),
+        vllm_032_part({"content": "I look."}),
+        vllm_032_part({"content": "\n"}),
+        *(
+            vllm_032_part({"content": None, "tool_calls": [call]})
+            for call in (
+                {"id": "chatcmpl-tool-bf0462114c8cd16d", "type": "function", "index": 0,
+                 "function": {"name": "get_weather"}},
+                {"index": 0, "function": {"arguments": "{"}},
+                {"index": 0, "function": {"arguments": '"city": "Graz"}'}},
+                {"id": "chatcmpl-tool-983c550913c0f3b9", "type": "function", "index": 1,
+                 "function": {"name": "get_weather"}},
+                {"index": 1, "function": {"arguments": "{"}},
+                {"index": 1, "function": {"arguments": '"city": "Linz"}'}},
+            )
+        ),
+        vllm_032_part({}, finish_reason="tool_calls", stop_reason=None),
+        *vllm_032_end(16, 135),
+    ],
+    exact=False,
+)  # fmt: skip
+
+
+def vllm_032_token(token: str, logprob: float) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": [*token.encode()], "top_logprobs": []}
+
+
+VLLM_032_TOKENS = [
+    [vllm_032_token(" publish", -7.626567363739014), vllm_032_token("imit", -7.626570224761963)],
+    [vllm_032_token(" Work", -7.626570701599121), vllm_032_token(" above", -7.626575469970703)],
+]
+
+VLLM_032_TWO = Recording(
+    name="two_choices_with_logprobs",
+    provider="vllm",
+    request={**VLLM_032, "messages": user("Hi"), "n": 2, "seed": 3, "logprobs": True, "top_logprobs": 0},
+    plain=vllm_032_plain(
+        [
+            vllm_032_full({"content": " publishimit"}, "length", 0, {"content": VLLM_032_TOKENS[0]}),
+            vllm_032_full({"content": " Work above"}, "length", 1, {"content": VLLM_032_TOKENS[1]}),
+        ],
+        vllm_032_usage(12, 4),
+    ),
+    frames=[
+        vllm_032_opening(0),
+        vllm_032_opening(1),
+        *(
+            vllm_032_part({"content": token["token"]}, index, {"content": [token]}, **ending)
+            for index, tokens in enumerate(VLLM_032_TOKENS)
+            for token, ending in zip(tokens, ({}, {"finish_reason": "length", "stop_reason": None}), strict=True)
+        ),
+        *vllm_032_end(12, 4),
+    ],
+    exact=False,
+    stream_helper=False,
+)
+
+VLLM_032_PROMPT = [0, 87, 756, 201, 42, 75, 1, 201, 0, 930, 353, 471]
+VLLM_032_STOP = [vllm_032_token("ab", -0.6931446194648743), vllm_032_token("c", 0.0)]
+
+VLLM_032_STOPPED = Recording(
+    name="stopped_by_a_word_that_is_not_said",
+    provider="vllm",
+    request={**VLLM_032, "messages": user("Hi"), "stop": ["c"], "return_token_ids": True, "logprobs": True},
+    plain=vllm_032_plain(
+        [vllm_032_full({"content": "ab"}, "stop", 0, {"content": VLLM_032_STOP}, stop_reason="c", token_ids=[387, 69])],
+        vllm_032_usage(12, 2),
+        prompt_token_ids=VLLM_032_PROMPT,
+    ),
+    frames=[
+        vllm_032_opening(prompt_token_ids=VLLM_032_PROMPT),
+        vllm_032_part({"content": "ab"}, 0, {"content": VLLM_032_STOP[:1]}, [387]),
+        vllm_032_part({}, 0, {"content": VLLM_032_STOP[1:]}, [69], finish_reason="stop", stop_reason="c"),
+        *vllm_032_end(12, 2),
+    ],
+    exact=False,
+    stream_helper=False,
+)
+
+VLLM_032_REASONING = Recording(
+    name="reasoning_then_text",
+    provider="vllm",
+    request={**VLLM_032, "messages": user("Hi"), "logit_bias": {"2049": 4.5}, "seed": 1},
+    plain=vllm_032_plain(
+        [vllm_032_full({"content": "</think>ditionsAS terminate", "reasoning": " should can P"}, "length")],
+        {**vllm_032_usage(12, 10), "completion_tokens_details": {"reasoning_tokens": 0}},
+    ),
+    frames=[
+        vllm_032_opening(),
+        vllm_032_part({"reasoning": " should"}),
+        vllm_032_part({"reasoning": " can P"}),
+        vllm_032_part({"content": "</think>"}),
+        vllm_032_part({"content": "ditionsAS"}),
+        vllm_032_part({"content": " terminate"}, finish_reason="length", stop_reason=None),
+        *vllm_032_end(12, 10, completion_tokens_details={"reasoning_tokens": 0}),
+    ],
+    exact=False,
+    stream_helper=False,
+)
+
+VLLM_032_PROMPT_LOGPROBS = vllm_032_plain(
+    [vllm_032_full({"content": "ab"}, "stop")],
+    vllm_032_usage(12, 2),
+    prompt_logprobs=[
+        None,
+        {"87": {"logprob": -7.6265692710876465, "rank": 826, "decoded_token": "u"}},
+        {"756": {"logprob": -7.626565933227539, "rank": 158, "decoded_token": "ser"}},
+    ],
+)
+"""With `prompt_logprobs`: 0. The stream of the same request has none of them, and is no error; with 1 it is one."""
+
+VLLM_032_DIED = [
+    vllm_032_opening(),
+    vllm_032_part({"content": "ab"}),
+    b"data: "
+    + json.dumps(
+        {
+            "error": {
+                "message": "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+                "type": "InternalServerError",
+                "param": None,
+                "code": 500,
+            }
+        }
+    ).encode()
+    + b"\n\n",
+    DONE,
+]
+"""The engine was killed in the middle of it."""
+
+
 # --- DeepSeek ---------------------------------------------------------------------------------------------------------
 
 DEEPSEEK_HEAD = {"id": "930c60df-bf64-41c9-a88e-3ec75f81e00e", "created": CREATED, "model": "deepseek-reasoner"}
@@ -586,6 +813,10 @@ RECORDINGS: list[Recording] = [
     VLLM_TOOLS,
     VLLM_EXTRAS,
     VLLM_NULLS,
+    VLLM_032_TOOLS,
+    VLLM_032_TWO,
+    VLLM_032_STOPPED,
+    VLLM_032_REASONING,
     DEEPSEEK_REASONING,
     AZURE_TEXT,
 ]

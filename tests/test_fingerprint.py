@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -114,3 +115,32 @@ def test_names_of_words_pairs_and_partitions_never_meet():
         namer.slot(name, 0),
     ]
     assert len(set(made)) == len(made)
+
+
+def test_salts_and_prompt_cache_keys_are_texts_that_tell_scopes_apart():
+    namer, other = Namer(SECRET), Scope(b"bob--" * 3 + b"!")
+    made = [
+        namer.salt(SCOPE, ""),
+        namer.salt(SCOPE, "mine"),
+        namer.salt(other, ""),
+        namer.salt(other, "mine"),
+        namer.salt(Scope(b""), ""),
+        namer.salt(Scope(b""), "\ud800"),
+        namer.prompt_cache(SCOPE, b"digest", 0),
+        namer.prompt_cache(SCOPE, b"digest", 1),
+        namer.prompt_cache(SCOPE, b"other", 0),
+        namer.prompt_cache(other, b"digest", 0),
+        namer.scope(b"credential", SCOPE).hex(),
+        Namer(b"t" * 32).salt(SCOPE, ""),
+    ]
+    assert len(set(made)) == len(made)
+    assert all(re.fullmatch("[0-9a-f]{32}", text) for text in made)
+    assert namer.salt(SCOPE, "mine") == Namer(SECRET).salt(SCOPE, "mine")
+
+
+def test_a_namer_that_is_keyed_anew_makes_other_salts():
+    namer = Namer(SECRET)
+    before = namer.salt(SCOPE, ""), namer.prompt_cache(SCOPE, b"digest", 0)
+    namer.rekey(b"t" * 32)
+    after = namer.salt(SCOPE, ""), namer.prompt_cache(SCOPE, b"digest", 0)
+    assert not {*before} & {*after}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from proxy.meaning.base import Meaning
 from proxy.stores.base import ExactStore
 from proxy.telemetry.metrics import Metrics
 from proxy.types import Digest, Entry, Form
+from proxy.upstream.base import UpstreamReport, Upstreams
 
 
 class Operations:
@@ -29,6 +31,7 @@ class Operations:
         flights: Flights,
         leases: Leases,
         meaning: Meaning,
+        upstreams: Upstreams,
         metrics: Metrics,
         clock: Callable[[], float],
         began: float,
@@ -38,20 +41,28 @@ class Operations:
         self._flights = flights
         self._leases = leases
         self._meaning = meaning
+        self._upstreams = upstreams
         self._metrics = metrics
         self._clock = clock
         self._began = began
 
     def readiness(self) -> dict[str, Any]:
         """Ready to serve, and what does not do all it should. A failed store is degraded, not unready: every request
-        is still answered, by the upstream."""
+        is still answered, by the upstream. So is an upstream with an endpoint that fails: another replica of this
+        proxy would meet the same one."""
         report = self._store.report()
         store: dict[str, Any] = {"kind": report.kind, "status": "degraded" if report.degraded else "ok"}
         if report.degraded:
             store["detail"] = report.degraded
         semantic = self._meaning.report()
-        degraded = report.degraded or semantic["status"] == "degraded"
-        return {"status": "degraded" if degraded else "ready", "store": store, "semantic": semantic}
+        upstreams = [_state(each.report()) for each in self._upstreams.all]
+        degraded = any(part["status"] == "degraded" for part in (store, semantic, *upstreams))
+        return {
+            "status": "degraded" if degraded else "ready",
+            "store": store,
+            "semantic": semantic,
+            "upstreams": upstreams,
+        }
 
     def stats(self) -> dict[str, Any]:
         """Figures since the start."""
@@ -68,6 +79,11 @@ class Operations:
                 "entries": report.entries_by_tier,
             },
             "flights": self._flights.count,
+            "endpoints": [
+                {"upstream": upstream.name, **asdict(endpoint)}
+                for upstream in self._upstreams.all
+                for endpoint in upstream.report().endpoints
+            ],
             "semantic": self._meaning.report(),
         }
 
@@ -170,3 +186,11 @@ class Operations:
 
 def _no_entry(key: str) -> NotFound:
     return NotFound(f"no answer is stored under {key}", code="no_such_entry")
+
+
+def _state(report: UpstreamReport) -> dict[str, Any]:
+    state: dict[str, Any] = {"name": report.name, "kind": report.kind}
+    state["status"] = "degraded" if report.degraded else "ok"
+    if report.degraded:
+        state["detail"] = report.degraded
+    return state

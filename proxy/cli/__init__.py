@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli import calibrate, check, config, purge, serve, stats
+from proxy.cli import calibrate, check, config, kv_size, prefix, purge, serve, stats
 from proxy.cli.options import example
 
 
@@ -51,6 +51,8 @@ app.add_typer(config.commands, name="config")
 app.command(epilog=stats.EXAMPLE)(stats.stats)
 app.command(epilog=purge.EXAMPLE)(purge.purge)
 app.command(epilog=calibrate.EXAMPLE)(calibrate.calibrate)
+app.command(epilog=kv_size.EXAMPLE)(kv_size.kv_size)
+app.command(epilog=prefix.EXAMPLE)(prefix.prefix)
 
 
 def main() -> None:

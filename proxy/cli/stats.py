@@ -77,12 +77,32 @@ def _sections(report: dict[str, Any]) -> Iterator[list[tuple[str, str]]]:
         ("hit ratio", "none yet" if ratio is None else f"{ratio:.1%}")
     ]
     yield [("tokens saved", f"{report['saved']['tokens']:,}"), ("USD saved", f"{report['saved']['usd']:,.2f}")]
-    yield [("calls in flight", f"{report['flights']:,}"), ("upstream errors", f"{report['upstream']['errors']:,}")]
+    upstream = report["upstream"]
+    yield [
+        ("calls in flight", f"{report['flights']:,}"),
+        ("upstream errors", f"{upstream['errors']:,}"),
+        ("calls sent to another endpoint", f"{upstream['retries']:,}"),
+        ("calls sent to a fallback", f"{upstream['fallbacks']:,}"),
+    ]
+    yield [
+        (f"{name}: prompt tokens in its prefix cache", _share(upstream["cached_tokens"].get(name, 0), sent))
+        for name, sent in upstream["prompt_tokens"].items()
+    ]
+    yield [(f"{each['upstream']} {each['address']}", _endpoint(each)) for each in report["endpoints"]]
     yield [
         ("store", store["kind"] if not store["degraded"] else f"{store['kind']}, degraded: {store['degraded']}"),
         *((f"{tier}: answers", f"{number:,}") for tier, number in store["entries"].items()),
         *((f"{tier}: size", _bytes(number)) for tier, number in store["bytes"].items()),
     ]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} of {whole:,} ({part / whole:.1%})" if whole else f"{part:,}"
+
+
+def _endpoint(each: dict[str, Any]) -> str:
+    load = f"{each['in_flight']} in flight, {each['waiting']} waiting, KV cache {each['kv_usage']:.0%}"
+    return load if each["state"] != "failing" else f"failing: {each['detail']}"
 
 
 def _duration(total_s: float) -> str:

@@ -6,17 +6,18 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from proxy.case import OK, Answer, Later, is_event_stream
+from proxy.case import OK, Answer, Later, is_event_stream, patience_s
 from proxy.edge.cache_status import render
 from proxy.edge.exchange import ClientLeft, Exchange, Limits
 from proxy.edge.feedback_body import FeedbackBody
 from proxy.edge.observer import Observer
+from proxy.edge.passing import is_json, model_in_body, model_in_target, operation_of, repeatable
 from proxy.edge.paths import Paths
 from proxy.edge.reception import Reception
 from proxy.edge.replies import (
@@ -41,6 +42,7 @@ from proxy.telemetry.ids import Ids
 from proxy.telemetry.tasks import Tasks
 from proxy.tenancy.base import Tenancy
 from proxy.types import CacheStatus, Call, Entry, Outcome, Reply
+from proxy.upstream.base import Upstreams
 from proxy.upstream.headers import refuse_connection_tricks, to_upstream
 
 logger = logging.getLogger("askonce.edge")
@@ -59,7 +61,6 @@ class EdgeSettings:
 
     limits: Limits
     paths: Paths
-    own_credential: bool
     stream_keep_alive_s: float
 
 
@@ -74,6 +75,7 @@ class Edge:
         tenancy: Tenancy,
         feedback: Feedback,
         endpoints: Mapping[bytes, Endpoint],
+        upstreams: Upstreams,
         observer: Observer,
         ids: Ids,
         tasks: Tasks,
@@ -86,6 +88,7 @@ class Edge:
         self._given = feedback
         self._endpoints = endpoints
         """By the path that clients call."""
+        self._upstreams = upstreams
         self._observer = observer
         self._ids = ids
         self._tasks = tasks
@@ -121,13 +124,18 @@ class Edge:
             refuse_connection_tricks(exchange.headers)
         if exchange.raw_path == FEEDBACK and exchange.method == "POST":
             return await self._feedback(exchange)
-        endpoint = self._endpoints.get(exchange.raw_path)
-        if endpoint is not None and exchange.method == "POST":
-            return await self._cached(exchange, endpoint, self._target(exchange))
-        return await self._pass_through(exchange, self._target(exchange))
+        target = self._settings.paths.target(exchange.raw_path, exchange.query)
+        endpoint = self._endpoint(exchange, target) if exchange.method == "POST" else None
+        if endpoint is not None:
+            return await self._cached(exchange, endpoint, target)
+        return await self._pass_through(exchange, target)
 
-    def _target(self, exchange: Exchange) -> str:
-        return self._settings.paths.target(exchange.raw_path, exchange.query)
+    def _endpoint(self, exchange: Exchange, target: str) -> Endpoint | None:
+        """What knows this path, Azure's two ways to write it included."""
+        endpoint = self._endpoints.get(exchange.raw_path)
+        if endpoint is None and target.startswith("/openai/"):
+            return self._endpoints.get(b"/v1/" + operation_of(target).encode())
+        return endpoint
 
     # -- cached endpoints ----------------------------------------------------------------------------------------
 
@@ -231,22 +239,41 @@ class Edge:
     # -- everything else -----------------------------------------------------------------------------------------
 
     async def _pass_through(self, exchange: Exchange, target: str) -> Outcome:
-        call = Call(exchange.method, target, self._onward(exchange), self._outgoing(exchange))
+        call = await self._passed(exchange, target)
+        merged = len(self._upstreams.all) > 1 and exchange.method == "GET" and operation_of(target) == "models"
         async with exchange.watching(self._tasks):
-            reply = await self._pipeline.send(call)
+            reply = await (self._upstreams.models(call) if merged else self._pipeline.send(call))
             try:
                 await self._relay(exchange, reply)
             finally:
                 await reply.aclose()
         return Outcome.BYPASS
 
-    def _onward(self, exchange: Exchange) -> tuple[tuple[bytes, bytes], ...]:
-        onward = to_upstream(exchange.headers, own_credential=self._settings.own_credential)
-        length = exchange.fields.get(b"content-length")
-        return onward if length is None else (*onward, (b"content-length", length))
+    async def _passed(self, exchange: Exchange, target: str) -> Call:
+        """A body is passed on as it comes, an upload of any size included; it is read first only where it says which
+        upstream it is for, or is changed on the way."""
+        onward = to_upstream(exchange.headers)
+        named = model_in_target(target)
+        call = Call(
+            exchange.method,
+            target,
+            onward,
+            b"",
+            model=named,
+            scope=self._tenancy.identify(exchange.headers),
+            repeatable=repeatable(exchange.method, target),
+            budget_s=patience_s(onward),
+        )
+        if not (self._upstreams.reads_bodies and is_json(exchange.fields.get(b"content-type", b""))):
+            length = exchange.fields.get(b"content-length")
+            headers = onward if length is None else (*onward, (b"content-length", length))
+            return replace(call, headers=headers, body=self._outgoing(exchange))
+        body = await exchange.body(self._settings.limits)
+        found = model_in_body(body) if len(body) <= LARGE_BODY else await asyncio.to_thread(model_in_body, body)
+        plain = tuple(pair for pair in onward if pair[0] != b"content-encoding")
+        return replace(call, headers=plain, body=body, model=named or found)
 
     def _outgoing(self, exchange: Exchange) -> bytes | AsyncIterable[bytes]:
-        """A body is passed on as it comes, an upload of any size included."""
         framed = exchange.fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in exchange.fields
         if framed:
             return exchange.chunks()

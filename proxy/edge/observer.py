@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.case import Answer, Case
+from proxy.case import Answer, Case, header
 from proxy.errors import AskOnceError
 from proxy.feedback import Recent
 from proxy.telemetry.audit import Audit
@@ -15,14 +15,11 @@ from proxy.types import Entry
 class Observer:
     """Fills a record on the path and hands it on at the end. Never holds a user's words or a credential."""
 
-    def __init__(
-        self, metrics: Metrics, access_log: AccessLog | None, audit: Audit, recent: Recent, upstream: str
-    ) -> None:
+    def __init__(self, metrics: Metrics, access_log: AccessLog | None, audit: Audit, recent: Recent) -> None:
         self._metrics = metrics
         self._access_log = access_log
         self._audit = audit
         self._recent = recent
-        self._upstream = upstream
 
     def refused(self, error: AskOnceError) -> None:
         """A request that never became one: its head could not be read."""
@@ -51,7 +48,7 @@ class Observer:
         if answer.match is not None:
             self._recent.delivered(record.request_id, answer.case.name, answer.match)
         if entry is None:
-            record.upstream = self._upstream
+            record.upstream = header(answer.headers, b"x-upstream")
         else:
             record.age_s = entry.age_s(now)
             record.usage = entry.usage

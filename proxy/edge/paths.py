@@ -1,5 +1,6 @@
 """Which upstream paths may be reached at all: an allow-list, because what shares a port with `/v1` may reset caches,
-put the model to sleep or load weights (vLLM's API key guards some prefixes only)."""
+put the model to sleep or load weights (vLLM's API key guards some prefixes only). Some of it is below `/v1` itself;
+that stays closed whatever is configured (`settings/closed_paths.py`)."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 from proxy.errors import NotFound
+from proxy.settings.closed_paths import CLOSED
 
 ALLOWED = frozenset(
     {
@@ -32,7 +34,7 @@ class Paths:
     """Turns a client's raw path into a target for the upstream, or refuses it."""
 
     def __init__(self, more: Iterable[str], often: Iterable[bytes] = ()) -> None:
-        self._allowed = ALLOWED | frozenset(more)
+        self._allowed = (ALLOWED | frozenset(more)) - CLOSED
         self._ready = {path: self._checked(path, b"") for path in often}
         """Targets of paths that are asked for often."""
 

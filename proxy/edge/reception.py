@@ -1,9 +1,9 @@
 """Receive, identify, read, judge: once for each distinct request.
 
-All of that depends on nothing but a request's bytes and the configuration, so equal bytes may be considered once. The
-memo is keyed by the body's bytes and by every header field that takes part (the caller's credential first of all),
-never by a digest: equal keys are equal requests. It is what lets a repeated question be answered without parsing it
-again.
+All of that depends on nothing but a request's bytes, the configuration and what stands behind a model's name (`forget`
+is called when that changes), so equal bytes may be considered once. The memo is keyed by the body's bytes and by every
+header field that takes part (the caller's credential first of all), never by a digest: equal keys are equal requests.
+It is what lets a repeated question be answered without parsing it again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from proxy.case import Answer, Case, Request
 from proxy.edge import directives
+from proxy.edge.passing import deployment_of
 from proxy.endpoints.base import Endpoint
 from proxy.pipeline import Pipeline
 from proxy.types import Pairs
@@ -60,12 +61,10 @@ class Reception:
         pipeline: Pipeline,
         *,
         relevant: frozenset[bytes],
-        own_credential: bool,
         memory: int,
     ) -> None:
         self._pipeline = pipeline
         self._relevant = relevant | directives.NAMES | HOW_IT_CAME
-        self._own_credential = own_credential
         self._memo = Memo[Key, Case](memory // 2, weigh_case)
         self._packets = Memo[bytes, Packet](memory // 2, weigh_packet)
 
@@ -110,9 +109,8 @@ class Reception:
         """The request as the path wants it: directives read, other gateways' controls taken out."""
         asked = directives.from_headers(headers)
         body, asked = directives.from_body(body, asked)
-        onward = to_upstream(headers, own_credential=self._own_credential)
-        plain = tuple(pair for pair in onward if pair[0] not in CODINGS)
-        return Request(endpoint, target, headers, plain, body, asked)
+        plain = tuple(pair for pair in to_upstream(headers) if pair[0] not in CODINGS)
+        return Request(endpoint, target, headers, plain, body, asked, deployment_of(target)[0])
 
     def _key(self, target: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Key:
         relevant = self._relevant

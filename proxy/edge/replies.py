@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import orjson
 
-from proxy.case import Answer, Case
+from proxy.case import KEPT_AS, Answer, Case, header
 from proxy.edge.cache_status import render
 from proxy.errors import AskOnceError, UpstreamError, UpstreamInterrupted
 from proxy.match import Match
@@ -58,6 +58,8 @@ def matched_fields(entry: Entry, case: Case, outcome: Outcome, match: Match) -> 
 def _entry_fields(entry: Entry, case: Case, outcome: Outcome, key: Digest) -> Pairs:
     fields = [*(EVENTS if case.stream else (JSON,)), PRIVATE]
     fields += [(b"x-cache", outcome.value.encode()), (b"x-cache-key", key.hex().encode())]
+    if entry.upstream:
+        fields.append((b"x-upstream", entry.upstream.encode()))
     tokens = entry.usage.prompt_tokens + entry.usage.completion_tokens
     if outcome is not Outcome.MISS and outcome is not Outcome.COLLAPSED:
         if tokens:
@@ -89,7 +91,8 @@ def _live_fields(answer: Answer) -> Pairs:
     fields = [*sendable(answer.headers)]
     fields += [PRIVATE, (b"x-cache", answer.outcome.value.encode())]
     if answer.outcome is not Outcome.BYPASS:
-        fields.append((b"x-cache-key", answer.case.name.hex().encode()))
+        key = header(answer.headers, KEPT_AS) or answer.case.name.hex()
+        fields.append((b"x-cache-key", key.encode()))
     return tuple(fields)
 
 

@@ -21,6 +21,8 @@ class Folded:
     id_prefix: str
     usage: Usage
     echoes: tuple[str, ...] = ()
+    fingerprint: str = ""
+    """Its `system_fingerprint`: what the server says of its own make-up; empty for none."""
     unstorable: str | None = None
     """Why it may be served to those who wait for it but not kept (`content_filter`, `empty`, ...); None if it may."""
 
@@ -54,11 +56,13 @@ class Endpoint(Protocol):
     def path(self) -> str:
         """The path clients call, e.g. `/v1/chat/completions`."""
 
-    def read(self, body: bytes) -> Question:
-        """Raises `errors.BadRequest`."""
+    def read(self, body: bytes, harmless: frozenset[str] = frozenset(), *, deployment: str = "") -> Question:
+        """`deployment`: Azure's name for the model, from the path, where the body need not name it. `harmless`: further
+        members that cannot change the answer of the server that will be asked (`upstream.base.Upstream.harmless`); they
+        are left out of the key. Raises `errors.BadRequest`."""
 
-    def asking(self, body: bytes) -> Asking:
-        """The question taken apart for matching by meaning. `body` has passed `read`."""
+    def asking(self, body: bytes, harmless: frozenset[str] = frozenset()) -> Asking:
+        """The question taken apart for matching by meaning. `body` has passed `read`; `harmless` as there."""
 
     def said(self, form: Form, body: bytes) -> str | None:
         """The text of a stored answer, for comparing what two answers say; None where there is more to it than text

@@ -36,6 +36,8 @@ _NO_ECHO: Final[Mapping[str, bytes]] = {_ECHO: b"null"}
 _BREAKPOINT: Final = "prompt_cache_breakpoint"
 _BREAKPOINT_BYTES: Final = _BREAKPOINT.encode()
 _MODEL_CHARS: Final = 256
+_FINGERPRINT_CHARS: Final = 256
+"""Of a longer one nothing is made: it is remembered for every endpoint and model. vLLM's has about 30."""
 _WORDS: Final[Mapping[str, str]] = {"askonce": "words"}
 """Stands for the words in a shape. Content is a string or an array, never an object."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -70,7 +72,7 @@ class ChatCompletions:
     text_run: int = 256
     """Code points of text in a replayed frame: small ones cost time, one huge one does not look like a stream."""
 
-    def read(self, body: bytes) -> Question:
+    def read(self, body: bytes, harmless: frozenset[str] = frozenset(), *, deployment: str = "") -> Question:
         """Raises `errors.BadRequest` for what is ambiguous and for what leaves open what was asked. Any other mistake
         is the upstream's to point out."""
         members = strict_json.object_of(body, max_depth=self.max_depth)
@@ -78,20 +80,20 @@ class ChatCompletions:
         options = _optional(members, "stream_options", dict) or {}
         return Question(
             endpoint=self.path,
-            model=_model(members.get("model")),
+            model=_model(deployment or members.get("model")),
             stream=_optional(members, "stream", bool) or False,
             include_usage=options.get("include_usage") is True,
             choices=_choices(members.get("n")),
             members=members,
-            key=_key(members, has_breakpoints=_BREAKPOINT_BYTES in body),
+            key=_key(members, harmless, has_breakpoints=_BREAKPOINT_BYTES in body),
             echoes={_ECHO: orjson.dumps(members[_ECHO])} if _ECHO in members else _NO_ECHO,
         )
 
-    def asking(self, body: bytes) -> Asking:
+    def asking(self, body: bytes, harmless: frozenset[str] = frozenset()) -> Asking:
         members = orjson.loads(body)
         words, rest = _taken_out(members["messages"])
         barred = "" if words else "no_words"
-        shape = _key({**members, "messages": rest}, has_breakpoints=_BREAKPOINT_BYTES in body)
+        shape = _key({**members, "messages": rest}, harmless, has_breakpoints=_BREAKPOINT_BYTES in body)
         return Asking(words, shape, members, barred)
 
     def said(self, form: Form, body: bytes) -> str | None:
@@ -289,12 +291,17 @@ def _wrong_type(param: str, wanted: str, value: object) -> errors.BadRequest:
     return errors.BadRequest(message, code="invalid_type", param=param)
 
 
-def _key(members: Members, *, has_breakpoints: bool) -> bytes:
+def _key(members: Members, harmless: frozenset[str], *, has_breakpoints: bool) -> bytes:
     """Members by name, values in their own order (schemas and tools mean something by it), no defaults, no Unicode
     normalising; before it all its length."""
     asked = {name: members[name] for name in sorted(members) if name not in NOT_IN_KEY}
     if "store" in asked and (asked["store"] is None or asked["store"] is False):
         del asked["store"]
+    for name in harmless:
+        asked.pop(name, None)
+    if "prompt_logprobs" in asked or "echo" in asked or "routed_experts_prompt_start" in asked:
+        # vLLM answers these in the plain form only, and says nothing where the stream leaves them out.
+        asked["stream"] = members.get("stream") is True
     if has_breakpoints:
         asked["messages"] = [_without_breakpoints(message) for message in asked["messages"]]
     text = orjson.dumps(asked)
@@ -379,8 +386,13 @@ def _folded(form: Form, body: bytes, answer: Members, answer_id: object, reason:
         id_prefix=_id_prefix(answer_id),
         usage=_usage(answer.get("usage")),
         echoes=(_ECHO,) if _ECHO in answer else (),
+        fingerprint=_fingerprint(answer.get("system_fingerprint")),
         unstorable=reason,
     )
+
+
+def _fingerprint(value: object) -> str:
+    return value if type(value) is str and len(value) <= _FINGERPRINT_CHARS else ""
 
 
 def _id_prefix(answer_id: object) -> str:

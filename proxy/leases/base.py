@@ -77,6 +77,8 @@ class Running(Protocol):
     status: int
     headers: Pairs
     length: int | None
+    origin: str
+    """Empty: the replica that asked knows it."""
     streaming: bool
     """It brings a stream."""
     stored: bool

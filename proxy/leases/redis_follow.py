@@ -47,6 +47,7 @@ class Follower:
         self.status = 0
         self.headers: Pairs = ()
         self.length: int | None = None
+        self.origin = ""
         self.streaming = False
         self.stored = False
         self.reason = ""

@@ -23,6 +23,11 @@ def of(prefix: str, generation: int, name: Digest) -> str:
     return f"{prefix}:{LAYOUT}:{generation:x}:{name.hex()}"
 
 
+def notes(prefix: str) -> str:
+    """The hash of all notes (`stores.base.ExactStore.note`), by their keys. Of no generation: no purge sweeps it."""
+    return f"{prefix}:notes"
+
+
 def pattern(prefix: str, generation: int | None = None) -> str:
     """A pattern (SCAN) for all answers, of one generation where it is given; without its `*` what their keys begin
     with."""

@@ -29,8 +29,8 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from proxy.breaker import Breaker
 from proxy.errors import CacheFailure
-from proxy.redis_link.breaker import Breaker
 from proxy.redis_link.client import Client, Reply
 from proxy.redis_link.script import Command, Script, key_of
 

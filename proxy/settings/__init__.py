@@ -2,11 +2,11 @@
 
 from proxy.settings.load import Loaded, Origin, load
 from proxy.settings.names import dotted, leaves, plain
+from proxy.settings.part import Part
 from proxy.settings.redis_address import RedisAddress, RedisKind
 from proxy.settings.tree import (
     Admin,
     Match,
-    Part,
     Price,
     Redis,
     Rule,
@@ -16,11 +16,12 @@ from proxy.settings.tree import (
     Store,
     Telemetry,
     Tenants,
-    Upstream,
 )
+from proxy.settings.upstream import Credential, Upstream
 
 __all__ = [
     "Admin",
+    "Credential",
     "Loaded",
     "Match",
     "Origin",

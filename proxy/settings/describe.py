@@ -1,6 +1,6 @@
 """What the tree says about itself, for people and editors: the starter file and the JSON Schema.
 
-Descriptions are the texts under the fields in `tree.py`, read from its source when they are asked for. Pydantic can
+Descriptions are the texts under the fields, read from the source when they are asked for. Pydantic can
 collect them itself, when the classes are made: that would cost every start a tenth of a second.
 """
 
@@ -10,14 +10,16 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import yaml
 from pydantic.fields import FieldInfo
 
-from proxy.settings import tree
+from proxy.settings import tree, upstream
 from proxy.settings.names import Place, holds, is_secret, part_of, plain, variable_for
-from proxy.settings.tree import Part, Settings
+from proxy.settings.part import Part
+from proxy.settings.tree import Settings
 
 WIDTH = 110
 
@@ -32,7 +34,7 @@ their own (the names that end in _file), never here.
 def descriptions() -> dict[tuple[str, str], str]:
     """Text by class and field; a class's own text has the field ``""``."""
     found: dict[tuple[str, str], str] = {}
-    for each in ast.parse(inspect.getsource(tree)).body:
+    for each in chain.from_iterable(ast.parse(inspect.getsource(module)).body for module in (tree, upstream)):
         if not isinstance(each, ast.ClassDef):
             continue
         found[each.name, ""] = _joined(ast.get_docstring(each) or "")

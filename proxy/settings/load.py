@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 from pydantic_core import ErrorDetails
 
 from proxy.errors import SettingsError
@@ -168,6 +168,8 @@ def _decoded(name: str, place: Place, text: str) -> object:
     field = field_at(place)
     if field is None or not (holds(field, tuple) or holds(field, dict)):
         return text
+    if not text.startswith("[") and any(isinstance(mark, BeforeValidator) for mark in field.metadata):
+        return text  # a list whose only item may stand without brackets
     try:
         return json.loads(text)
     except ValueError as error:

@@ -14,7 +14,8 @@ from typing import get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from proxy.settings.tree import Part, Settings
+from proxy.settings.part import Part
+from proxy.settings.tree import Settings
 from proxy.settings.units import Written
 
 Place = tuple[str | int, ...]

@@ -8,43 +8,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from proxy.settings.closed_paths import CLOSED
+from proxy.settings.part import Address, Part, Secret
 from proxy.settings.redis_address import RedisAddress, means_redis
 from proxy.settings.units import DAY, HOUR, MINUTE, SECOND, Duration, GiB, KiB, MiB, Size
+from proxy.settings.upstream import Upstream, check_together
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2, token
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
-
-
-def _one_address(value: object) -> object:
-    """A list of one address is that address."""
-    if not isinstance(value, list | tuple):
-        return value
-    if len(value) != 1:
-        raise ValueError(f"has {len(value)} addresses: this version sends to exactly one")
-    return value[0]
-
-
-def _address(value: str) -> str:
-    if re.search(r"[\s\x00-\x1f\\]", value):
-        raise ValueError("holds white space or a control character")
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("should be an http or https address such as https://api.openai.com/v1")
-    if "@" in parts.netloc:
-        raise ValueError("holds a credential: take it out and set ASKONCE_UPSTREAMS__0__API_KEY or api_key_file")
-    if "?" in value or "#" in value:
-        raise ValueError("should have no query and no fragment")
-    _ = parts.port  # raises ValueError for a port that is none
-    return value.rstrip("/")
 
 
 def _store_url(value: str) -> str:
@@ -61,11 +38,6 @@ def _semantic_mode(value: object) -> object:
     return {False: "off", True: "on"}.get(value, value) if isinstance(value, bool) else value
 
 
-def _label(value: object) -> object:
-    # YAML reads 2 as a number and 2026-11-21 as a date.
-    return str(value) if isinstance(value, int | float | date) and not isinstance(value, bool) else value
-
-
 def _header_name(value: str) -> str:
     if not _HEADER.fullmatch(value):
         raise ValueError(f"{value!r} is not a header name")
@@ -75,21 +47,16 @@ def _header_name(value: str) -> str:
 def _segment(value: str) -> str:
     if not _SEGMENT.fullmatch(value):
         raise ValueError(f"{value!r} is not one path segment: write `realtime`, without slashes")
+    if value in CLOSED:
+        raise ValueError(
+            f"{value!r} cannot be opened: whoever reaches it administers the server (loads weights, puts it to sleep, "
+            "empties its caches), so call it at the server itself"
+        )
     return value
 
 
-Address = Annotated[str, BeforeValidator(_one_address), AfterValidator(_address)]
-Secret = SkipJsonSchema[SecretStr | None]
-"""Never in the configuration file, so not in its schema either."""
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 Segment = Annotated[str, AfterValidator(_segment)]
-
-
-class Part(BaseModel):
-    """What every branch of the tree is."""
-
-    # Hidden: pydantic's own text of what is wrong repeats the values, and an address may hold a password.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Server(Part):
@@ -144,42 +111,6 @@ class Server(Part):
     unstorable_memory: Duration = Field(default=30 * SECOND, ge=0)
     """How long an answer that could not be kept stops equal questions from waiting for one another. 30s is long
     enough for a burst and short enough to notice a change."""
-
-
-class Upstream(Part):
-    """Somewhere that answers OpenAI-compatible calls. This version uses exactly one."""
-
-    name: str = Field(default="openai", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
-    """Its name in answers' keys, metrics and logs: lower-case letters, digits and hyphens."""
-    kind: Literal["openai", "vllm"] = "openai"
-    """What answers there. openai fits every OpenAI-compatible API."""
-    base_url: Address = "https://api.openai.com/v1"
-    """Its address up to and with /v1."""
-    api_key: Secret = Field(default=None, min_length=1)
-    """Credential sent in place of the caller's. Unset: the caller's own is passed on, which is the safer start."""
-    api_key_file: Path | None = None
-    """File that holds `api_key`."""
-    models: tuple[str, ...] = Field(default=("*",), min_length=1)
-    """Names of models it serves, as globs."""
-    connect_timeout: Duration = Field(default=5 * SECOND, gt=0)
-    """How long connecting may take, TLS included. 5s: a host that is up answers in well under one."""
-    first_byte_timeout: Duration = Field(default=10 * MINUTE, gt=0)
-    """How long the response's header section may take. 10m as in OpenAI's SDKs: reasoning models think for minutes."""
-    idle_timeout: Duration = Field(default=2 * MINUTE, gt=0)
-    """Longest silence inside a response."""
-    total_timeout: Duration = Field(default=HOUR, gt=0)
-    """Longest response from first to last byte; ends a stream that never does."""
-    max_connections: int = Field(default=1000, ge=1)
-    """Connections open at once; further calls wait for one."""
-    keepalive_expiry: Duration = Field(default=MINUTE, ge=0)
-    """How long an idle connection is kept for reuse. Keep it below the upstream's own limit."""
-    stream_usage: bool = True
-    """Ask for token usage on streams when the caller did not, and leave it out of what the caller gets. Without it
-    a stored stream cannot tell a later caller its usage."""
-    epoch: Annotated[str, BeforeValidator(_label)] = Field(default="", max_length=64)
-    """Part of every answer's name: change it when the model behind the address changes, and nothing old is served."""
-    ca_file: Path | None = None
-    """Certificates (PEM) to trust for this address. Unset: those the system trusts."""
 
 
 class Redis(Part):
@@ -499,7 +430,7 @@ class Settings(Part):
     """The whole tree."""
 
     server: Server = Server()
-    upstreams: tuple[Upstream, ...] = (Upstream(),)
+    upstreams: tuple[Upstream, ...] = Field(default=(Upstream(),), min_length=1)
     store: Store = Store()
     semantic: Semantic = Semantic()
     rules: tuple[Rule, ...] = ()
@@ -508,9 +439,12 @@ class Settings(Part):
     admin: Admin = Admin()
 
     @model_validator(mode="after")
+    def _upstreams_fit_together(self) -> Self:
+        check_together(self.upstreams)
+        return self
+
+    @model_validator(mode="after")
     def _within_this_version(self) -> Self:
-        if len(self.upstreams) != 1:
-            raise ValueError(f"upstreams: {len(self.upstreams)} are configured and this version uses exactly one")
         if self.server.workers > 1:
             raise ValueError(f"server.workers = {self.server.workers}: {self._why_one_process()}")
         return self

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.types import Digest, Entry, StoreReport
+
+NOTE_BYTES: Final = 1 << 20
+"""What a note may take: no store is made for more. That of an upstream takes about 15 KiB for each
+endpoint with a hundred adapters."""
 
 
 class ExactStore(Protocol):
@@ -38,6 +42,14 @@ class ExactStore(Protocol):
     async def purge(self, *, dry_run: bool = False) -> int:
         """Forget everything by a new generation, durably, and say how many answers that were; bytes are reclaimed
         later. A put of an earlier generation that arrives afterwards is refused."""
+
+    async def note(self, key: str) -> bytes | None:
+        """A small fact kept under this key; None where there is none, or one that was not written with our secret."""
+
+    async def put_note(self, key: str, value: bytes) -> None:
+        """Keep a small fact, at most `NOTE_BYTES`, in place of the last of its key. It outlives a restart and a purge,
+        and replicas that share the store share it; the last to write wins. CacheFailure: nobody knows whether it is
+        kept. A store that keeps nothing durably keeps it as long as its entries."""
 
     def report(self) -> StoreReport:
         """How it is, without waiting."""

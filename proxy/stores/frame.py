@@ -10,9 +10,18 @@
 
 The header is a JSON object: all of the entry but its name, body and renderings.
 
+A note (`base.ExactStore.note`) is framed without packing it, under another key and another magic, so that neither ever
+passes for the other:
+
+    0       2     magic, b"AN"
+    2       2     format version
+    4       16    tag: over the key's length and text + bytes 0..3 + the value
+    20      ...   the value
+
 Whoever can write to the store holds no key, so they can neither put words in a model's mouth, nor move an answer to
 another question's name, nor bring back a purged one: generation and times are under the tag. Nothing behind the tag is
-looked at before the tag is right.
+looked at before the tag is right. An older note of the same key they can bring back: a note is of use only where that
+does no harm.
 """
 
 from __future__ import annotations
@@ -27,14 +36,20 @@ import orjson
 import zstandard
 
 from proxy.errors import CacheFailure, Unreadable
+from proxy.stores.base import NOTE_BYTES
 from proxy.stores.dictionary import DICTIONARY
 from proxy.types import Digest, Entry, Form, Usage
+
+NOTE_VERSION: Final = 1
+"""Belongs to the layout of a note."""
 
 VERSION: Final = 2
 """Belongs to the layout and to the dictionary: change it with either."""
 
 _MAGIC: Final = b"AO"
 _FIELDS: Final = struct.Struct(">2sHII")
+_NOTE_MAGIC: Final = b"AN"
+_NOTE_FIELDS: Final = struct.Struct(">2sH")
 _TAG_BYTES: Final = 16
 _HEAD_BYTES: Final = _FIELDS.size + _TAG_BYTES
 _MAX_HEADER: Final = 64 * 1024
@@ -60,6 +75,7 @@ class FrameCodec:
         # RFC 2104 section 4: both pads taken in beforehand. 6.6 us for a tag over 1 kB where `hmac.digest` needs 11.
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
+        self._note_key = hmac.digest(secret, b"askonce note tag v1", "sha256")
 
     def encode(self, entry: Entry) -> bytes:
         """The frame. Raises CacheFailure for text that is not Unicode (a lone surrogate), which JSON cannot hold."""
@@ -86,6 +102,31 @@ class FrameCodec:
             return _entry(name, orjson.loads(whole[:header_bytes]), whole[header_bytes:])
         except (KeyError, TypeError, ValueError, zstandard.ZstdError) as failure:
             raise Unreadable("a frame's tag is right and its content is not", code="torn") from failure
+
+    def seal(self, key: str, value: bytes) -> bytes:
+        """A note as it is stored. Raises CacheFailure for one over `base.NOTE_BYTES`."""
+        if len(value) > NOTE_BYTES:
+            raise CacheFailure(f"a note of {len(value)} bytes is over the limit of {NOTE_BYTES}", code="too_large")
+        fields = _NOTE_FIELDS.pack(_NOTE_MAGIC, NOTE_VERSION)
+        return fields + self._note_tag(key, fields, value) + value
+
+    def unseal(self, key: str, sealed: bytes) -> bytes:
+        """The value that was sealed under this key. Raises Unreadable: `version`, `tag` or `torn`."""
+        head = _NOTE_FIELDS.size + _TAG_BYTES
+        if not head <= len(sealed) <= head + NOTE_BYTES or not sealed.startswith(_NOTE_MAGIC):
+            raise Unreadable("not a note", code="torn")
+        fields, tag, value = sealed[: _NOTE_FIELDS.size], sealed[_NOTE_FIELDS.size : head], sealed[head:]
+        _, version = _NOTE_FIELDS.unpack(fields)
+        if version != NOTE_VERSION:
+            raise Unreadable(f"a note of version {version}, this is {NOTE_VERSION}", code="version")
+        if not hmac.compare_digest(tag, self._note_tag(key, fields, value)):
+            raise Unreadable("a note is cut, or its tag is not of this key and secret", code="tag")
+        return value
+
+    def _note_tag(self, key: str, fields: bytes, value: bytes) -> bytes:
+        name = key.encode()
+        told = len(name).to_bytes(8, "big") + name + fields + value
+        return hmac.digest(self._note_key, told, "sha256")[:_TAG_BYTES]
 
     def _tag(self, name: Digest, fields: bytes, rest: bytes) -> bytes:
         inner = self._inner.copy()

@@ -13,6 +13,7 @@ front, or when such places are half of the queue. So every operation is O(1) amo
 
 from __future__ import annotations
 
+import builtins
 import time
 from collections import deque
 from collections.abc import Callable
@@ -57,6 +58,7 @@ class MemoryStore:
         self._small_share = limit_bytes // 10
         self._clock = clock
         self._generation = 0
+        self._notes: dict[str, bytes] = {}
         self._start_empty()
 
     def _start_empty(self) -> None:
@@ -129,6 +131,14 @@ class MemoryStore:
         if not dry_run:
             self.adopt(self._generation + 1)
         return count
+
+    async def note(self, key: str) -> builtins.bytes | None:
+        """As it was put in this process."""
+        return self._notes.get(key)
+
+    async def put_note(self, key: str, value: builtins.bytes) -> None:
+        """Keep it as long as this process lives. Notes are few and small: they weigh nothing here."""
+        self._notes[key] = value
 
     def adopt(self, generation: int) -> None:
         """Take over the generation of the tier behind; what is of another one is gone."""

@@ -41,6 +41,13 @@ class OffStore:
             self._generation += 1
         return 0
 
+    async def note(self, key: str) -> bytes | None:
+        """Never there."""
+        return None
+
+    async def put_note(self, key: str, value: bytes) -> None:
+        """Forgotten at once."""
+
     def adopt(self, generation: int) -> None:
         """Take over the generation of the tier behind."""
         self._generation = generation

@@ -3,6 +3,7 @@
     {prefix}:1:{generation}:{name}   hash   frame     the entry, as `frame.py` has it
                                             model     beside it for people and tools; what is served is in the frame
                                             ...       what matching by meaning adds (vectors/redis.py); it goes with it
+    {prefix}:notes                   hash   each note, sealed as `frame.py` has it, under its own key
 
 `1` is the version of this layout: another version keeps its own entries beside these. The generation is in the key, so
 that a purge of everything makes all of it unreachable at once; the bytes are then swept away.
@@ -96,7 +97,7 @@ class RedisStore:
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.errors: dict[str, int] = dict.fromkeys(("get", "put", "put_refused", "delete", "purge"), 0)
+        self.errors: dict[str, int] = dict.fromkeys(("get", "put", "put_refused", "delete", "purge", "note"), 0)
         """Failures by operation."""
         self.unreadable: dict[str, int] = dict.fromkeys(("version", "tag", "torn", "type"), 0)
         """What was found under our keys and could not be used, by reason."""
@@ -201,6 +202,36 @@ class RedisStore:
             return await self._sweep(before)
         except (CacheFailure, ResponseError) as failure:
             self.errors["purge"] += 1
+            raise _as_cache_failure(failure) from failure
+
+    async def note(self, key: str) -> bytes | None:
+        """As Redis has it now. Raises CacheFailure when Redis fails or takes too long."""
+        if not self._link.breaker.closed:
+            raise CacheFailure(f"{self._link.shown} is left alone for now: {self._link.breaker.why}")
+        try:
+            [reply] = await self._link.run([("HGET", entry_keys.notes(self._prefix), key)])
+        except CacheFailure:
+            self.errors["note"] += 1
+            raise
+        if isinstance(reply, ResponseError):
+            self.errors["note"] += 1
+            raise _as_cache_failure(reply) from reply
+        try:
+            return self._codec.unseal(key, reply) if isinstance(reply, bytes) else None
+        except Unreadable as failure:
+            self.unreadable[failure.reason] += 1
+            return None
+
+    async def put_note(self, key: str, value: bytes) -> None:
+        """Returns when Redis has it."""
+        sealed = self._codec.seal(key, value)
+        if not self._writes.has_room_for(len(sealed)):
+            raise CacheFailure("too much waits to be written to Redis", code="refused")
+        command = ("HSET", entry_keys.notes(self._prefix), key, sealed)
+        try:
+            await self._writes.add(command, len(sealed) + KEY_BYTES)
+        except (CacheFailure, ResponseError) as failure:
+            self.errors["note"] += 1
             raise _as_cache_failure(failure) from failure
 
     def report(self) -> StoreReport:

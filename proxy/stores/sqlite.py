@@ -62,7 +62,7 @@ class SqliteStore:
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.errors: dict[str, int] = dict.fromkeys(("open", "get", "put", "delete", "purge", "sweep"), 0)
+        self.errors: dict[str, int] = dict.fromkeys(("open", "get", "put", "delete", "purge", "sweep", "note"), 0)
         """Failures by operation."""
         self.unreadable: dict[str, int] = dict.fromkeys(("version", "tag", "torn"), 0)
         """Frames that were found and could not be used, by reason."""
@@ -144,6 +144,24 @@ class SqliteStore:
         if dry_run:
             return await self._written("purge", _Write(partial(self._file.count_live, self._clock())))
         return await self._written("purge", _Write(partial(self._file.purge, self._clock()), purges=True))
+
+    async def note(self, key: str) -> bytes | None:
+        """As of the last commit. Raises CacheFailure while the file is not open: it may hold one."""
+        if self._closed or not self._file.is_open:
+            raise CacheFailure(self._trouble or "the store is closed")
+        sealed = self._file.notes.get(key)
+        try:
+            return None if sealed is None else self._codec.unseal(key, sealed)
+        except Unreadable as failure:
+            self.unreadable[failure.reason] += 1
+            return None
+
+    async def put_note(self, key: str, value: bytes) -> None:
+        """Returns after the commit."""
+        sealed = self._codec.seal(key, value)
+        if not self._may_write():
+            raise CacheFailure(self._trouble or "nothing can be written")
+        await self._written("note", _Write(partial(self._put_note, key, sealed)))
 
     def report(self) -> StoreReport:
         """Sizes as of the last commit, rows that are yet to be reclaimed included."""
@@ -275,6 +293,10 @@ class SqliteStore:
             _log.warning("an answer is not kept: %s", failure.message)
             return 0
         return self._file.put(entry, frame, self._clock())
+
+    def _put_note(self, key: str, sealed: bytes) -> int:
+        self._file.put_note(key, sealed)
+        return 1
 
     def _rest(self) -> float:
         """Reclaim a little; more at once after many puts, so that they cannot outrun it."""

@@ -43,6 +43,8 @@ class CacheFile:
         self.generation = 0
         self.entries = 0
         """Rows, those not yet reclaimed included."""
+        self.notes: dict[str, bytes] = {}
+        """All notes, sealed, as of the last commit: nobody else writes to the file. Never changed, only replaced."""
         self.used_bytes = 0
         """Pages in use. The file itself may be larger by pages that are free, and by its log."""
         self.damaged = False
@@ -123,7 +125,7 @@ class CacheFile:
         try:
             self._writer = _connection(self.path)
             version = self._schema(self._writer)
-            if version is not None and version < rows.SCHEMA:
+            if version is not None and version < rows.SCHEMA and not rows.upgrade(self._writer, version):
                 self._start_anew()
                 version = None
             _prepare(self._writer, self.path)
@@ -161,6 +163,7 @@ class CacheFile:
         self._page_bytes = rows.number(database, "PRAGMA page_size")
         self._weigh(database)
         self.generation = rows.generation_of(database)
+        self.notes = rows.notes(database)
         if floor > self.generation:
             rows.set_generation(database, floor)
             self.generation = floor
@@ -195,14 +198,14 @@ class CacheFile:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All that is written within is committed at its end, or none of it is and the counts are as before."""
         database = self._open_writer()
-        before = self.generation, self.entries
+        before = self.generation, self.entries, self.notes
         with self._watching():
             try:
                 database.execute("BEGIN IMMEDIATE")
                 yield database
                 database.execute("COMMIT")
             except BaseException:
-                self.generation, self.entries = before
+                self.generation, self.entries, self.notes = before
                 with suppress(sqlite3.DatabaseError):
                     database.rollback()
                 raise
@@ -223,6 +226,11 @@ class CacheFile:
         self.entries -= 1
         generation, ends_at = gone
         return generation == self.generation and ends_at > now
+
+    def put_note(self, key: str, sealed: bytes) -> None:
+        """Within a transaction: keep it in place of the last of its key."""
+        rows.put_note(self._open_writer(), key, sealed)
+        self.notes = {**self.notes, key: sealed}
 
     def count_live(self, now: float) -> int:
         """Within a transaction: how many could be served."""

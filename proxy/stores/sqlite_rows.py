@@ -23,11 +23,14 @@ from typing import Final
 
 from proxy.types import Digest, Entry
 
-SCHEMA: Final = 1
-"""The tables' version, SQLite's `user_version`: a file of an older one is made anew, of a newer one left alone."""
+SCHEMA: Final = 2
+"""The tables' version, SQLite's `user_version`: a newer file is left alone, one that `upgrade` knows is brought up to
+this, any other older one is made anew."""
 
 APPLICATION: Final = int.from_bytes(b"AsOn", "big")
 """SQLite's `application_id`, by which a file is known to be ours."""
+
+_NOTES: Final = "CREATE TABLE notes (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
 
 _TABLES: Final = (
     f"PRAGMA application_id = {APPLICATION}",
@@ -45,6 +48,7 @@ _TABLES: Final = (
         frame BLOB NOT NULL)""",
     "CREATE UNIQUE INDEX entries_by_name ON entries (name)",
     "CREATE INDEX entries_by_end ON entries (expires_at, generation)",
+    _NOTES,
 )
 
 _AT_ONCE: Final = 32
@@ -80,6 +84,19 @@ def make_tables(database: sqlite3.Connection) -> None:
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
+def upgrade(database: sqlite3.Connection, version: int) -> bool:
+    """Bring the tables of an older version up to this one, answers and all; False where that cannot be done."""
+    if version != _WITHOUT_NOTES:
+        return False
+    database.execute("BEGIN IMMEDIATE")
+    database.execute(_NOTES)
+    database.execute(f"PRAGMA user_version = {SCHEMA}")
+    database.execute("COMMIT")
+    return True
+
+
+_WITHOUT_NOTES: Final = 1
+
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -110,6 +127,13 @@ def generation_of(database: sqlite3.Connection) -> int:
 def count_live(database: sqlite3.Connection, generation: int, now: float) -> int:
     """How many answers there are, reading an index only: 0.1 to 0.2 s for a million."""
     return number(database, "SELECT count(*) FROM entries WHERE expires_at > ? AND generation = ?", now, generation)
+
+
+def notes(database: sqlite3.Connection) -> dict[str, bytes]:
+    """All of them, sealed."""
+    # As blobs, for the same reason as in `_look_up`.
+    found = database.execute("SELECT CAST(key AS BLOB), CAST(value AS BLOB) FROM notes").fetchall()
+    return {key.decode("utf-8", "replace"): value for key, value in found}
 
 
 def pages(database: sqlite3.Connection) -> tuple[int, int]:
@@ -152,6 +176,11 @@ def delete(database: sqlite3.Connection, name: Digest) -> tuple[int, float] | No
 
 
 _ENDS: Final = "SELECT CAST(generation AS INTEGER), CAST(expires_at AS REAL) FROM entries WHERE name = ?"
+
+
+def put_note(database: sqlite3.Connection, key: str, sealed: bytes) -> None:
+    """Keep it in place of the last of its key."""
+    database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, sealed))
 
 
 def set_generation(database: sqlite3.Connection, generation: int) -> None:

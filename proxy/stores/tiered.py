@@ -94,6 +94,14 @@ class TieredStore:
         finally:
             self._follow_the_back()
 
+    async def note(self, key: str) -> bytes | None:
+        """The back's."""
+        return await self.back.note(key)
+
+    async def put_note(self, key: str, value: bytes) -> None:
+        """In the back, which outlives this process."""
+        await self.back.put_note(key, value)
+
     # What happened elsewhere, where the back is shared with other processes.
 
     async def heard(self, beat: Beat) -> None:

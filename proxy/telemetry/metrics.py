@@ -131,6 +131,21 @@ class Families:
             "Prompt tokens that an upstream had in its own prefix cache.",
             ("upstream",),
         )
+        self.upstream_prompt_tokens = Count(
+            "askonce_upstream_prompt_tokens",
+            "Prompt tokens that an upstream was sent, the cached ones among them.",
+            ("upstream",),
+        )
+        self.upstream_retries = Count(
+            "askonce_upstream_retries",
+            "Calls that went to another endpoint: connect, interrupted, status, rate_limited, failing.",
+            ("upstream", "why"),
+        )
+        self.fallbacks = Count(
+            "askonce_upstream_fallbacks",
+            "Calls that an upstream could not serve and its fallback was asked.",
+            ("upstream",),
+        )
         self.flight_followers = Count(
             "askonce_flight_followers",
             "Requests that joined another's upstream call.",
@@ -315,9 +330,18 @@ class Metrics:
         """An upstream failed; `kind` is the error's `reason`."""
         _count(self._families.upstream_errors, (upstream, kind))
 
-    def cached_tokens(self, upstream: str, tokens: int) -> None:
-        """An upstream's own prefix cache held these."""
-        self._families.upstream_cached_tokens.add((upstream,), tokens)
+    def upstream_retried(self, upstream: str, why: str) -> None:
+        """A call went on to another endpoint of the same upstream."""
+        self._families.upstream_retries.add((upstream, why))
+
+    def fell_back(self, upstream: str) -> None:
+        """A call went on to the fallback of this one."""
+        self._families.fallbacks.add((upstream,))
+
+    def prompt_tokens(self, upstream: str, tokens: int, cached: int) -> None:
+        """An upstream was sent these, and had so many of them in its own prefix cache."""
+        self._families.upstream_prompt_tokens.add((upstream,), tokens)
+        self._families.upstream_cached_tokens.add((upstream,), cached)
 
     def followers(self, number: int = 1) -> None:
         """Requests joined another's upstream call."""
@@ -386,7 +410,13 @@ class Metrics:
             "hit_ratio": hits / asked if asked else None,
             "saved": {"tokens": int(families.saved_tokens.total), "usd": families.saved_usd.total},
             "spent": {"usd": families.spent_usd.total},
-            "upstream": {"errors": int(families.upstream_errors.total)},
+            "upstream": {
+                "errors": int(families.upstream_errors.total),
+                "retries": int(families.upstream_retries.total),
+                "fallbacks": int(families.fallbacks.total),
+                "prompt_tokens": _by_first(families.upstream_prompt_tokens),
+                "cached_tokens": _by_first(families.upstream_cached_tokens),
+            },
         }
 
     def _exported(self) -> Iterator[Metric]:
@@ -453,6 +483,11 @@ class _OnScrape(Collector):
     def describe(self) -> Iterator[Metric]:
         # Without it registering would collect, and so ask a store that is not open yet.
         return iter(())
+
+
+def _by_first(count: Count) -> dict[str, int]:
+    """Whole numbers by the value of the only label."""
+    return {labels[0]: int(value) for labels, value in count.values.items()}
 
 
 def _member(known: set[str], name: str, room_for: int) -> str:

@@ -1,25 +1,134 @@
-"""Ask the model. One file in this folder for each way to reach one."""
+"""Ask the model.
+
+    Upstreams    which of the configured upstreams a model's questions go to                 `routes.py`
+    Upstream     one configured upstream: one or several endpoints that answer alike         `fleet.py`
+    Kind         what answers there, and what it wants done differently                      `kinds/`
+    Balancer     which of the endpoints is asked first                                       `balancing/`
+
+A new kind or balancer is one new file in its folder.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.types import Call, Reply
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointReport:
+    """One endpoint of an upstream, as seen from here."""
+
+    address: str
+    """`host:port`: a metric label, and what operators read."""
+    state: str
+    """`well`, `failing` (left alone but for probes), or `unknown` before the first word from it."""
+    detail: str = ""
+    """What was wrong when it last failed."""
+    in_flight: int = 0
+    """Calls of this process that have not ended."""
+    waiting: int = 0
+    """Requests of anybody that the endpoint said wait there (`vllm:num_requests_waiting`); 0 where it does not say."""
+    kv_usage: float = 0.0
+    """Share of its KV cache in use, 0 to 1 (`vllm:kv_cache_usage_perc`); 0 where it does not say."""
+    openings: int = 0
+    """How often its breaker opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamReport:
+    """What an upstream says of itself, for `/readyz`, `/admin/stats` and metrics."""
+
+    name: str
+    kind: str
+    endpoints: tuple[EndpointReport, ...]
+
+    @property
+    def degraded(self) -> str | None:
+        """What an operator should look at; None when all is well."""
+        failing = [f"{each.address}: {each.detail}" for each in self.endpoints if each.state == "failing"]
+        return "; ".join(failing) or None
+
+
 class Upstream(Protocol):
-    """Somewhere that answers OpenAI-compatible calls."""
+    """One configured upstream: somewhere that answers OpenAI-compatible calls, at one address or at several that
+    answer alike."""
 
     @property
     def name(self) -> str:
-        """The configured name: in keys, metrics and logs."""
+        """The configured name: in keys, metrics, logs and `X-Upstream`."""
 
-    async def open(self) -> None: ...
+    @property
+    def fallback(self) -> Upstream | None:
+        """The one to ask where this one cannot serve."""
+
+    @property
+    def stream_usage(self) -> bool:
+        """Ask for token usage on streams, whoever wants it."""
+
+    @property
+    def harmless(self) -> frozenset[str]:
+        """Members of a request that cannot change this kind of server's answer, beside those an endpoint knows."""
+
+    def epoch(self, model: str) -> str:
+        """What answers stand behind this model's name now; part of every answer's name, so that what an earlier one
+        said is found no more. Without waiting; changes are told to whoever asked for it at construction."""
+
+    async def open(self) -> None:
+        """Get ready, and begin to watch the endpoints. Raises `errors.SettingsError`. An endpoint that is down is no
+        error."""
 
     async def send(self, call: Call) -> Reply:
         """Send it and return at the response's header section.
 
-        Raises `errors.UpstreamError` kinds; never retries after a byte of the response came; follows no redirect.
+        Within the call's budget, an endpoint that cannot serve it is left for another of the same upstream; never
+        after a byte of the response came. Its headers hold `x-upstream`, this upstream's name. Follows no redirect.
+        Raises `errors.UpstreamError` kinds for the last that was tried; every failed attempt is counted here.
         """
 
+    def cannot_serve(self, reply: Reply) -> bool:
+        """Whether this reply says that it cannot serve now: its fallback may. Statuses 502, 503 and 504, and a 429 that
+        asks for a short pause (RFC 9110 section 15.6, RFC 6585 section 4)."""
+
+    def answered(self, origin: str, model: str, fingerprint: str) -> None:
+        """A whole answer came from this endpoint (`Reply.origin`) for the model as the caller named it, with this
+        `system_fingerprint` (empty for none)."""
+
+    def report(self) -> UpstreamReport:
+        """How it is, without waiting."""
+
     async def close(self) -> None: ...
+
+
+class Upstreams(Protocol):
+    """All of them, and who serves whom."""
+
+    @property
+    def all(self) -> Sequence[Upstream]:
+        """In the order of the configuration."""
+
+    @property
+    def reads_bodies(self) -> bool:
+        """Where a request goes, or what is sent there, depends on its body, on paths that are not cached too."""
+
+    def of(self, model: str) -> Upstream:
+        """The first whose patterns match; for a model that none serves, and for "" (a request that names none), the
+        first that takes any model, or else the first of all."""
+
+    async def models(self, call: Call) -> Reply:
+        """`GET /models` of all of them as one list. Raises `errors.UpstreamError` where all fail."""
+
+
+LAST_SHARE, LAST_S = 0.1, 0.25
+"""Of a caller's patience: with less than this share of it left, or less than this many seconds, no other endpoint is
+tried. Its answer would come when nobody waits for it any more."""
+
+
+def worth_another(budget_s: float | None, spent_s: float) -> bool:
+    """Whether a caller who waits `budget_s` in all, `spent_s` of them already, will still be there for another try."""
+    if budget_s is None:
+        return True
+    left_s = budget_s - spent_s
+    return left_s >= LAST_S and left_s >= LAST_SHARE * budget_s

@@ -36,6 +36,8 @@ CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key"})
 ACCOUNT = frozenset({b"openai-organization", b"openai-project"})
 """Whose account it is: means something only together with the credential it came with."""
 
+NOT_ELSEWHERE = CREDENTIALS | ACCOUNT
+
 NOT_UPSTREAM = HOP_BY_HOP | {
     b"host",  # the upstream's own
     b"expect",  # answered by our server; the body is sent without asking
@@ -89,6 +91,7 @@ NOT_TO_CLIENT = HOP_BY_HOP | {
     b"age",
     b"cache-status",
     b"x-cache",
+    b"x-upstream",
 }
 
 NOT_TO_CLIENT_PREFIXES = (b"x-cache-",)
@@ -105,14 +108,10 @@ VIA = (b"via", b"1.1 askonce")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,128}")
 
 
-def to_upstream(headers: Pairs, *, own_credential: bool) -> Pairs:
-    """A client's fields as the upstream may see them.
-
-    `own_credential`: the upstream is called with the proxy's key, so the caller's goes no further.
-    """
+def to_upstream(headers: Pairs) -> Pairs:
+    """A client's fields as an upstream may see them, its credential among them: whether that goes on is for the
+    endpoint to say (`without_credential`)."""
     dropped = NOT_UPSTREAM | connection_names(headers)
-    if own_credential:
-        dropped |= CREDENTIALS | ACCOUNT
     kept = (
         pair
         for pair in headers
@@ -121,6 +120,11 @@ def to_upstream(headers: Pairs, *, own_credential: bool) -> Pairs:
         and (pair[0] != b"x-request-id" or _REQUEST_ID.fullmatch(pair[1]))
     )
     return (*kept, VIA)
+
+
+def without_credential(headers: Pairs) -> Pairs:
+    """The same without the caller's credential, and without the account that it would be for."""
+    return tuple(pair for pair in headers if pair[0] not in NOT_ELSEWHERE)
 
 
 def to_client(headers: Pairs, *, passthrough_credential: bool) -> Pairs:

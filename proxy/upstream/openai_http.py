@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server over HTTP/1.1.
+"""One endpoint of an upstream: an OpenAI-compatible server over HTTP/1.1.
 
 httpx's request, response and transport types on aiohttp's connections. `httpx.AsyncClient` itself is left out: its
 redirects, cookies, authentication, hooks and environment are what a proxy must not do, and it costs more than the rest
@@ -10,29 +10,37 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 from urllib.parse import unquote_to_bytes
 
 import aiohttp
 import certifi
 import httpx
 
-from proxy.errors import BadRequest, NotFound, SettingsError, UpstreamProtocolError
+from proxy.errors import BadRequest, NotFound, SettingsError, UpstreamError, UpstreamProtocolError
 from proxy.streaming.codings import CodingError, Decoder
 from proxy.types import Call, Pairs
 from proxy.upstream.faults import FAILURES, Faults
-from proxy.upstream.headers import CREDENTIALS, to_client
+from proxy.upstream.headers import to_client, without_credential
 from proxy.upstream.transport import Attempt, Body, ProxyTransport, TimeLimits, Upload
+
+LOOK_BYTES = 1024 * 1024
+"""Most that is read of what an endpoint says of itself. The metrics of a vLLM with many models are a fifth of it."""
+
+LOOK_CONNECTIONS = 4
+"""For looks alone, so that a pool full of calls does not make an endpoint look ill: as many as one look may ask for at
+once (health, version, models, metrics)."""
 
 
 class OpenAIHttp:
-    """An `Upstream`.
+    """Sends calls, and is a `kinds.base.Wire`: how a kind looks at the endpoint.
 
-    `base_url` ends where OpenAI's paths begin (`https://api.openai.com/v1`); `api_key` None: the caller's own
-    credential goes on. Time limits in seconds, 0 for none: `transport.TimeLimits` says what each covers.
+    `name` is the upstream's. `base_url` ends where OpenAI's paths begin (`https://api.openai.com/v1`). `credential`
+    says whose goes there: the caller's own, none, or `own` (`api_key`) in its place. Time limits in seconds, 0 for
+    none: `transport.TimeLimits` says what each covers; `health_timeout_s` is the whole time of a `get`.
     `max_decoded_bytes` and `max_decompression_ratio` bound an answer that comes compressed although nobody asked.
     `ca_file` replaces the authorities that are trusted (by default the system's and certifi's).
     Nothing is bounded twice: an answer that needs no decoding may be endless, which is the flight's business.
@@ -43,7 +51,9 @@ class OpenAIHttp:
         name: str,
         base_url: str,
         *,
+        credential: Literal["own", "caller", "none"],
         api_key: str | None,
+        health_timeout_s: float,
         connect_timeout_s: float,
         first_byte_timeout_s: float,
         idle_timeout_s: float,
@@ -57,15 +67,25 @@ class OpenAIHttp:
         """Raises `errors.SettingsError`."""
         self._name = name
         self._base = Base.parse(base_url)
-        self._api_key = None if api_key is None else api_key.encode()
+        if credential == "own" and api_key is None:
+            raise SettingsError(f"upstreams: {name} has credential: own and no api_key: set one")
+        self._passes_callers = credential == "caller"
+        self._api_key = api_key.encode() if credential == "own" and api_key is not None else None
+        self.address = base_url.rstrip("/")
+        """As configured: what a consistent choice between endpoints goes by."""
+        self.origin = self._base.origin
+        """`host:port`."""
         self._limits = TimeLimits(connect_timeout_s, first_byte_timeout_s, idle_timeout_s, total_timeout_s)
-        self._faults = Faults(name, self._base.url.host, self._base.port, self._limits)
+        self._look_limits = TimeLimits(connect_s=0, first_byte_s=0, idle_s=0, total_s=health_timeout_s)
+        self._faults = Faults(name, self.origin, self._limits)
+        self._look_faults = Faults(name, self.origin, self._look_limits, total_setting="health_timeout")
         self._max_connections = max_connections
         self._keepalive_expiry_s = keepalive_expiry_s
         self._max_decoded_bytes = max_decoded_bytes
         self._max_ratio = max_decompression_ratio
         self._ca_file = ca_file
         self._transport: ProxyTransport | None = None
+        self._look_transport: ProxyTransport | None = None
 
     @property
     def name(self) -> str:
@@ -75,58 +95,103 @@ class OpenAIHttp:
         """Raises `errors.SettingsError` when `ca_file` cannot be used."""
         secure = self._base.url.scheme == "https"
         tls = await asyncio.to_thread(_trust, self._ca_file) if secure else None
-        self._transport = ProxyTransport(
-            limits=self._limits,
-            tls=tls,
-            max_connections=self._max_connections,
-            keepalive_expiry_s=self._keepalive_expiry_s,
-        )
+        self._transport = self._connected(self._limits, tls, self._max_connections)
+        self._look_transport = self._connected(self._look_limits, tls, LOOK_CONNECTIONS)
+
+    def _connected(self, limits: TimeLimits, tls: ssl.SSLContext | None, most: int) -> ProxyTransport:
+        expiry_s = self._keepalive_expiry_s
+        return ProxyTransport(limits=limits, tls=tls, max_connections=most, keepalive_expiry_s=expiry_s)
 
     async def close(self) -> None:
-        if self._transport is not None:
-            await self._transport.aclose()
+        for transport in (self._transport, self._look_transport):
+            if transport is not None:
+                await transport.aclose()
 
     async def send(self, call: Call) -> HttpReply:
-        """Raises `errors.UpstreamError` kinds, `errors.NotFound` for a target outside the base address, and whatever
-        a streamed request body raises.
+        """The reply as the client may see it, with `x-upstream`, this upstream's name.
+
+        Raises `errors.UpstreamError` kinds (`faults.never_left` tells those of a call that nobody has seen),
+        `errors.NotFound` for a target outside the base address, and whatever a streamed request body raises.
         """
         decoding = not _has(call.headers, b"accept-encoding")
-        response = await self._exchange(self._request(call, decoding), replayable=isinstance(call.body, bytes))
-        decoder = self._decoder(response) if decoding else None
-        received = tuple((name.lower(), value) for name, value in response.headers.raw)
-        headers = to_client(received, passthrough_credential=self._api_key is None)
-        return HttpReply(response, headers, decoder, self._faults)
+        headers = call.headers if self._passes_callers else without_credential(call.headers)
+        target = self._base.target(call.target)
+        request = self._request(call.method, target, self._with_own(headers, call.target), call.body, decoding=decoding)
+        replayable = isinstance(call.body, bytes)
+        response = await self._exchange(self._transport, self._faults, request, replayable=replayable)
+        return self._reply(response, self._faults, decoding=decoding)
 
-    def _request(self, call: Call, decoding: bool) -> httpx.Request:
-        headers = list(call.headers)
-        if self._api_key is not None:
-            # Whatever the caller's header filter did: two credentials never go out together.
-            headers = [pair for pair in headers if pair[0] not in CREDENTIALS]
-            headers.append(_credential(call.target, self._api_key))
+    async def get(self, path: str, *, beside: bool = False) -> tuple[int, bytes]:
+        """As `Wire`: within `health_timeout_s`, at most `LOOK_BYTES`, over connections of its own."""
+        target = self._base.target(path, beside=beside)
+        request = self._request("GET", target, self._with_own((), path), b"", decoding=True)
+        response = await self._exchange(self._look_transport, self._look_faults, request, replayable=True)
+        reply = self._reply(response, self._look_faults, decoding=True)
+        body = bytearray()
+        try:
+            async for piece in reply:
+                body += piece
+                if len(body) > LOOK_BYTES:
+                    raise UpstreamProtocolError(
+                        f"upstream {self._name}: what it says of itself has more than {LOOK_BYTES} bytes. Check "
+                        "upstreams.base_url"
+                    )
+        finally:
+            await reply.aclose()
+        return reply.status, bytes(body)
+
+    def why(self, error: UpstreamError) -> str:
+        """What went wrong, in a sentence for the operator that does not name the upstream."""
+        return self._faults.why(error)
+
+    def _with_own(self, headers: Pairs, path: str) -> Pairs:
+        return headers if self._api_key is None else (*headers, _credential(path, self._api_key))
+
+    def _request(
+        self, method: str, target: str, headers: Pairs, body: bytes | AsyncIterable[bytes], *, decoding: bool
+    ) -> httpx.Request:
+        fields = list(headers)
         if decoding:
             # Compressing a stream delays its words, and what we fold we would have to undo.
-            headers.append((b"accept-encoding", b"identity"))
-        target = self._base.target(call.target).encode("ascii")
-        extensions = {"target": target, "attempt": Attempt()}
+            fields.append((b"accept-encoding", b"identity"))
+        extensions = {"target": target.encode("ascii"), "attempt": Attempt()}
         # Given a stream and not content, httpx adds no fields of its own.
-        stream = httpx.ByteStream(call.body) if isinstance(call.body, bytes) else Upload(call.body)
-        return httpx.Request(call.method, self._base.url, headers=headers, stream=stream, extensions=extensions)
+        stream = httpx.ByteStream(body) if isinstance(body, bytes) else Upload(body)
+        return httpx.Request(method, self._base.url, headers=fields, stream=stream, extensions=extensions)
 
-    async def _exchange(self, request: httpx.Request, *, replayable: bool) -> httpx.Response:
+    async def _exchange(
+        self, transport: ProxyTransport | None, faults: Faults, request: httpx.Request, *, replayable: bool
+    ) -> httpx.Response:
         """The header section, at the second try if the first cannot have reached the upstream."""
-        if self._transport is None:
+        if transport is None:
             raise RuntimeError("open() comes first")
         try:
             try:
-                return await self._transport.handle_async_request(request)
+                return await transport.handle_async_request(request)
             except FAILURES as error:
                 if not (replayable and _never_arrived(error, request)):
                     raise
-                return await self._transport.handle_async_request(request)
+                return await self._once_more(transport, request, error)
         except FAILURES as error:
-            raise self._faults.translate(error) from error
+            raise faults.translate(error) from error
         except UnicodeDecodeError as error:
             raise BadRequest("a header field is not UTF-8 and cannot be sent on", code="invalid_header") from error
+
+    async def _once_more(self, transport: ProxyTransport, request: httpx.Request, first: Exception) -> httpx.Response:
+        try:
+            return await transport.handle_async_request(request)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            if isinstance(first, aiohttp.ClientConnectorError):
+                raise
+            # The idle connection was closed because the server went away, maybe with the call in its hands: only the
+            # first failure tells whether anybody can have seen it.
+            raise first from None
+
+    def _reply(self, response: httpx.Response, faults: Faults, *, decoding: bool) -> HttpReply:
+        decoder = self._decoder(response) if decoding else None
+        received = tuple((name.lower(), value) for name, value in response.headers.raw)
+        headers = to_client(received, passthrough_credential=self._passes_callers)
+        return HttpReply(response, (*headers, (b"x-upstream", self._name.encode())), decoder, faults)
 
     def _decoder(self, response: httpx.Response) -> Decoder | None:
         encoding = b",".join(value for name, value in response.headers.raw if name.lower() == b"content-encoding")
@@ -151,9 +216,15 @@ class HttpReply:
         self.headers = headers if decoder is None else _without_coding(headers)
         length = response.headers.get("content-length", "")
         self.length = int(length) if decoder is None and length.isdigit() else None
+        self.origin = faults.origin
         self._body = _body(response)
         self._decoder = decoder
         self._faults = faults
+        self._told: Callable[[], None] | None = None
+
+    def when_over(self, told: Callable[[], None]) -> None:
+        """To be called once: when the body has ended, failed, or was let go."""
+        self._told = told
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -171,10 +242,16 @@ class HttpReply:
             ) from error
         finally:
             # Read to the end, the connection is in the pool already; else nobody can make sense of what is left on it.
-            self._body.close()
+            self._let_go()
 
     async def aclose(self) -> None:
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._body.close()
+        told, self._told = self._told, None
+        if told is not None:
+            told()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +266,8 @@ class Base:
 
     url: httpx.URL
     path: str
-    azure_path: str
-    """Where Azure's `/openai/...` paths begin."""
+    beside: str
+    """Where Azure's `/openai/...` paths begin, and what a server has next to its `/v1`."""
 
     @classmethod
     def parse(cls, base_url: str) -> Base:
@@ -207,15 +284,18 @@ class Base:
         return cls(url, path, re.sub(r"(/openai/v1|/openai|/v1)$", "", path))
 
     @property
-    def port(self) -> int:
-        return self.url.port or (443 if self.url.scheme == "https" else 80)
+    def origin(self) -> str:
+        """`host:port`."""
+        host = f"[{self.url.host}]" if ":" in self.url.host else self.url.host
+        return f"{host}:{self.url.port or (443 if self.url.scheme == 'https' else 80)}"
 
-    def target(self, target: str) -> str:
-        """The request target for a path below this address, unchanged. Raises `errors.NotFound` if it leads out."""
+    def target(self, target: str, *, beside: bool = False) -> str:
+        """The request target for a path below this address, or `beside` it, unchanged. Raises `errors.NotFound` if it
+        leads out."""
         path = target.partition("?")[0]
         if not _VISIBLE.fullmatch(target) or (("." in path or "%" in path) and _leads_out(path)):
             raise NotFound("the path cannot be sent upstream as it is: it holds dot segments or forbidden characters")
-        return (self.azure_path if target.startswith("/openai/") else self.path) + target
+        return (self.beside if beside or target.startswith("/openai/") else self.path) + target
 
 
 _VISIBLE = re.compile(r"/[!-\"$-\[\]-~]*")
@@ -245,9 +325,9 @@ _RETRIED_BY_AIOHTTP = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELE
 """Idempotent (RFC 9110 section 9.2.2): aiohttp repeats them itself, once."""
 
 
-def _credential(target: str, api_key: bytes) -> tuple[bytes, bytes]:
+def _credential(path: str, api_key: bytes) -> tuple[bytes, bytes]:
     """Azure wants keys in a field of its own; `Authorization` is for its directory's tokens."""
-    return (b"api-key", api_key) if target.startswith("/openai/") else (b"authorization", b"Bearer " + api_key)
+    return (b"api-key", api_key) if path.startswith("/openai/") else (b"authorization", b"Bearer " + api_key)
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:

@@ -11,7 +11,10 @@ from typer.testing import CliRunner
 
 from proxy.cli import app
 
-COMMANDS = ["serve", "check", "config", "config init", "config show", "config schema", "stats", "purge", "calibrate"]
+COMMANDS = [
+    *("serve", "check", "config", "config init", "config show", "config schema", "stats", "purge"),
+    *("calibrate", "kv-size", "prefix"),
+]
 # Where these are not loaded, neither is anything slow: settings, HTTP client, server, tables.
 SLOW = ["pydantic", "yaml", "httpx", "aiohttp", "fastapi", "uvicorn", "rich", "asyncio", "proxy.settings"]
 
@@ -27,7 +30,7 @@ def test_every_help_shows_an_example(command):
 def test_the_help_lists_every_command_on_a_line_of_its_own():
     shown = CliRunner().invoke(app, ["--help"]).output
     lines = [line.split() for line in shown.splitlines()]
-    for command in ("serve", "check", "config", "stats", "purge", "calibrate"):
+    for command in ("serve", "check", "config", "stats", "purge", "calibrate", "kv-size", "prefix"):
         assert [line for line in lines if line[:1] == [command] and len(line) > 2 and not line[-1].endswith("...")]
 
 

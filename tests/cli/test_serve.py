@@ -22,7 +22,7 @@ def served(monkeypatch):
 def test_without_options_it_serves_openai_on_this_machine(served):
     assert CliRunner().invoke(app, ["serve"]).exit_code == 0
     [settings] = served
-    assert settings.upstreams[0].base_url == "https://api.openai.com/v1"
+    assert settings.upstreams[0].base_url == ("https://api.openai.com/v1",)
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8080)
 
 
@@ -41,7 +41,7 @@ def test_every_flag_reaches_its_setting(served, tmp_path):
     assert CliRunner().invoke(app, ["serve", *(word for pair in flags.items() for word in pair)]).exit_code == 0
     [settings] = served
     assert (settings.server.host, settings.server.port, settings.server.workers) == ("::1", 81, 1)
-    assert settings.upstreams[0].base_url == "http://models/v1"
+    assert settings.upstreams[0].base_url == ("http://models/v1",)
     assert (settings.store.kind, settings.store.data_dir) == ("memory", Path(tmp_path))
     assert (settings.telemetry.log_level, settings.telemetry.log_format) == ("debug", "json")
 

@@ -27,6 +27,9 @@ def test_the_figures_are_shown_as_a_table():
         "sqlite",
         "1.5 KiB",
         "upstream errors",
+        "3,000 of 4,000 (75.0%)",
+        "3 in flight, 2 waiting, KV cache 25%",
+        "failing: the connection was refused",
     ):
         assert words in shown.output
     assert operator.asked == [("GET", "/admin/stats", None, None)]

@@ -178,6 +178,32 @@ async def test_one_over_the_limit_is_refused_and_harms_no_other(store):
     assert await store.get(name_of(1)) is not None
 
 
+async def test_a_note_comes_back_as_it_was_put_last(store):
+    assert await store.note("epoch:a") is None
+    await store.put_note("epoch:a", b"old")
+    await store.put_note("epoch:a", b'{"new": "\xc3\xa9", "nul": "\x00"}')
+    await store.put_note("epoch:b", b"")
+    assert await store.note("epoch:a") == b'{"new": "\xc3\xa9", "nul": "\x00"}'
+    assert await store.note("epoch:b") == b""
+    assert await store.note("epoch:") is None
+
+
+async def test_a_note_outlives_a_purge(store):
+    await store.put(asked_now(store, entry(1)))
+    await store.put_note("key", b"value")
+    assert await store.purge() == 1
+    assert await store.note("key") == b"value"
+    await store.put_note("key", b"later")
+    assert await store.purge() == 0
+    assert await store.note("key") == b"later"
+
+
+async def test_a_note_is_no_answer(store):
+    await store.put_note(name_of(1).hex(), b"value")
+    assert await store.get(name_of(1)) is None
+    assert await store.purge(dry_run=True) == 0
+
+
 async def test_a_report_tells_kind_and_sizes(store):
     await store.put(asked_now(store, entry(1)))
     report = store.report()

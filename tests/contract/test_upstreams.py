@@ -9,10 +9,10 @@ import pytest
 from proxy.errors import UpstreamError, UpstreamInterrupted, UpstreamUnreachable
 from proxy.types import Call
 from proxy.upstream.base import Upstream
-from tests.upstream.conftest import opened
+from tests.upstream.fleets import alone
 from tests.upstream.wire import CHUNKED, END, Peer, Wire, chunk, hangs_up, says
 
-IMPLEMENTATIONS = {"openai_http": opened}
+IMPLEMENTATIONS = {"fleet": alone}
 """Name -> `async with open(base_url) as upstream`."""
 
 ASK = Call("POST", "/chat/completions", ((b"content-type", b"application/json"),), b'{"model":"m"}')
@@ -40,7 +40,8 @@ async def test_the_question_arrives_and_the_answer_comes_back(wire: Wire, upstre
 async def test_headers_are_lower_case_and_end_to_end(wire: Wire, upstream: Upstream) -> None:
     wire.then(says(CHUNKED.replace(b"Content-Type", b"X-Thing: 1\r\nCONTENT-Type"), END))
     reply = await upstream.send(ASK)
-    assert reply.headers == ((b"x-thing", b"1"), (b"content-type", b"text/event-stream"))
+    served_by = (b"x-upstream", upstream.name.encode())
+    assert reply.headers == ((b"x-thing", b"1"), (b"content-type", b"text/event-stream"), served_by)
     await reply.aclose()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from proxy.case import Case
 from proxy.endpoints.base import Fold, Folded, Question
 from proxy.settings import Rule
 from proxy.types import ALLOWED, Digest, Directives, Entry, Form, Scope, Usage
+from proxy.upstream.base import Upstream
 
 NOW = 1_800_000_000.0
 NAME = Digest(bytes(range(16)))
@@ -47,10 +48,12 @@ def case(**members: Any) -> Case:
     usual: dict[str, Any] = {
         "endpoint": Small(),
         "scope": Scope(bytes(16)),
+        "upstream": cast(Upstream, None),  # nobody is asked
         "name": NAME,
         "model": "gpt-test",
         "stream": False,
         "include_usage": False,
+        "asks_usage": True,
         "choices": 1,
         "echoes": {},
         "verdict": ALLOWED,

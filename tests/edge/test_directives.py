@@ -133,7 +133,7 @@ def test_every_name_is_in_the_table_of_this_suite():
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_no_word_to_the_cache_goes_upstream(name):
-    sent = to_upstream(((name, b"true"), (b"accept", b"*/*")), own_credential=False)
+    sent = to_upstream(((name, b"true"), (b"accept", b"*/*")))
     assert name not in dict(sent)
     assert (b"accept", b"*/*") in sent
 

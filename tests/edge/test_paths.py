@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.edge.paths import ALLOWED, Paths
 from proxy.errors import NotFound
+from proxy.settings.closed_paths import CLOSED
 
 PATHS = Paths([])
 
@@ -41,9 +42,13 @@ AZURE = [
 ]
 # vLLM's administration (protocol 1.1), below every prefix that is let through.
 ADMINISTRATION = [
-    "collective_rpc", "init_weight_transfer_engine", "load_lora_adapter", "pause", "reset_encoder_cache",
-    "reset_mm_cache", "reset_prefix_cache", "resume", "scale_elastic_ep", "server_info", "sleep", "start_profile",
-    "stop_profile", "unload_lora_adapter", "update_weights", "version", "wake_up",
+    "abort_requests", "adapters", "collective_rpc", "fault_tolerance", "finish_weight_update", "get_world_size",
+    "init_weight_transfer_engine", "invocations", "is_paused", "is_scaling_elastic_ep", "is_sleeping",
+    "kv_event_sources", "load_lora_adapter", "pause", "release_kv_cache_memory", "reset_encoder_cache",
+    "reset_mm_cache", "reset_prefix_cache", "resume", "scale_elastic_ep", "server_info",
+    "shutdown_weight_transfer_engine", "sleep", "start_draft_weight_update", "start_profile", "start_weight_update",
+    "stop_profile", "unload_lora_adapter", "update_weight_version", "update_weights", "version", "wake_up",
+    "weight_checker", "weight_info",
 ]  # fmt: skip
 PREFIXES = ["/", "/v1/", "/openai/", "/openai/v1/", "/openai/deployments/x/", "/v2/", "/inference/v1/"]
 ODD = [
@@ -112,6 +117,20 @@ def test_an_operator_can_open_further_paths():
     assert paths.target(b"/v1/models", b"") == "/models"
     with pytest.raises(NotFound):
         paths.target(b"/v1/detokenize", b"")
+
+
+@pytest.mark.parametrize("name", sorted(CLOSED))
+def test_what_administers_a_server_is_opened_by_no_setting(name):
+    paths = Paths([name, "tokenize"], often=[b"/v1/tokenize"])
+    for path in (f"/v1/{name}", f"/v1/{name}/x", f"/openai/{name}", f"/openai/deployments/x/{name}"):
+        with pytest.raises(NotFound):
+            paths.target(path.encode(), b"")
+    assert paths.target(b"/v1/tokenize", b"") == "/tokenize"
+
+
+def test_what_administers_a_server_is_open_to_nobody_from_the_start():
+    assert not CLOSED & ALLOWED
+    assert {name for name in ADMINISTRATION if name != "version"} <= CLOSED
 
 
 def test_a_query_is_kept_as_it_was_written():

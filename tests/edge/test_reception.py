@@ -39,9 +39,8 @@ class Path:
         return ("recalled", asked)
 
 
-def reception(path: Path, *, own_credential: bool = False, memory: int = 1 << 20) -> Reception:
-    relevant = CREDENTIALS | {b"x-variant"}
-    return Reception(path, relevant=relevant, own_credential=own_credential, memory=memory)
+def reception(path: Path, *, memory: int = 1 << 20) -> Reception:
+    return Reception(path, relevant=CREDENTIALS | {b"x-variant"}, memory=memory)
 
 
 @pytest.fixture
@@ -161,12 +160,6 @@ def test_what_may_go_upstream_goes_and_nothing_else(path):
     consider(reception(path), headers)
     sent = dict(path.considered[0].onward)
     assert sent.keys() == {b"authorization", b"user-agent", b"openai-beta", b"via"}
-
-
-def test_with_a_credential_of_our_own_the_callers_goes_no_further(path):
-    consider(reception(path, own_credential=True))
-    assert b"authorization" not in dict(path.considered[0].onward)
-    assert path.considered[0].headers == ALICE
 
 
 # --- the memo

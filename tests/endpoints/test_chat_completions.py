@@ -21,6 +21,10 @@ from tests.recordings import (
     OPENAI_TEXT,
     OPENAI_USAGE,
     RECORDINGS,
+    VLLM_032_DIED,
+    VLLM_032_PRINT,
+    VLLM_032_PROMPT_LOGPROBS,
+    VLLM_032_TOOLS,
     VLLM_REASONING,
     event,
     full,
@@ -75,6 +79,40 @@ def test_what_is_null_or_missing_has_no_say():
         question = CHAT.read(compact({**ASKED, **more}))
         assert (question.stream, question.include_usage, question.choices) == (False, False, 1)
         assert question.echoes == {"metadata": b"null"}
+
+
+HARMLESS = frozenset({"priority", "request_id"})
+
+
+def test_what_cannot_change_the_answer_of_this_server_is_not_in_the_key():
+    odd = compact({**ASKED, "request_id": "mine", "priority": 3})
+    assert CHAT.read(odd, HARMLESS).key == CHAT.read(compact(ASKED)).key == CHAT.read(compact(ASKED), HARMLESS).key
+    assert CHAT.asking(odd, HARMLESS).shape == CHAT.asking(compact(ASKED)).shape
+    assert CHAT.read(odd, HARMLESS).members["request_id"] == "mine"
+
+
+def test_what_only_another_server_does_not_mind_is_in_the_key():
+    odd = compact({**ASKED, "request_id": "mine"})
+    assert CHAT.read(odd).key != CHAT.read(compact(ASKED)).key
+    assert CHAT.asking(odd).shape != CHAT.asking(compact(ASKED)).shape
+    assert key({**ASKED, "priority": 1}) != key({**ASKED, "priority": 2})
+
+
+def test_harmless_members_have_no_say_in_what_the_others_are():
+    for more in ({"temperature": 0}, {"top_k": 5}, {"store": True}, {"requestid": 1}):
+        odd = compact({**ASKED, **more, "request_id": "mine"})
+        assert CHAT.read(odd, HARMLESS).key == key({**ASKED, **more}) != key(ASKED)
+
+
+@pytest.mark.parametrize("more", [{"prompt_logprobs": 0}, {"echo": True, "top_logprobs": 1},
+                                  {"routed_experts_prompt_start": 0}])  # fmt: skip
+def test_what_a_server_says_in_one_form_only_is_not_answered_from_the_other(more):
+    assert key({**ASKED, **more, "stream": True}) != key({**ASKED, **more})
+    assert key({**ASKED, **more, "stream": False}) == key({**ASKED, **more, "stream": None}) == key({**ASKED, **more})
+    streamed, not_streamed = (
+        CHAT.asking(compact({**ASKED, **more, "stream": stream})).shape for stream in (True, False)
+    )
+    assert streamed != not_streamed
 
 
 @pytest.mark.parametrize(
@@ -315,6 +353,31 @@ def test_usage_is_read_in_each_provider_s_words(recording, usage):
     assert fold(*recording.frames).usage == usage
 
 
+def test_a_fingerprint_is_read_from_both_forms():
+    assert CHAT.whole(compact(VLLM_032_TOOLS.plain), 1).fingerprint == VLLM_032_PRINT
+    assert fold(*VLLM_032_TOOLS.frames).fingerprint == VLLM_032_PRINT
+
+
+@pytest.mark.parametrize("odd", [None, 5, "", "x" * 257, {"a": 1}])
+def test_a_fingerprint_that_is_none_is_no_fingerprint(odd):
+    answer = {**openai_plain([full({"content": "a"})]), "system_fingerprint": odd}
+    assert CHAT.whole(compact(answer), 1).fingerprint == ""
+    del answer["system_fingerprint"]
+    assert CHAT.whole(compact(answer), 1).fingerprint == ""
+
+
+def test_an_answer_that_is_kept_as_frames_has_its_fingerprint():
+    odd = openai_chunk([part({"audio": {"id": "a"}})])
+    folded = fold(START, WORD, odd, STOP, DONE)
+    assert (folded.form, folded.fingerprint) == (Form.FRAMES, "fp_8bda4d3a2c")
+
+
+def test_log_probabilities_of_the_prompt_are_kept_as_they_came():
+    folded = CHAT.whole(compact(VLLM_032_PROMPT_LOGPROBS), 1)
+    assert folded.unstorable is None
+    assert plain(CHAT, folded)["prompt_logprobs"] == VLLM_032_PROMPT_LOGPROBS["prompt_logprobs"]
+
+
 def test_odd_usage_counts_as_nothing_said():
     odd = {"prompt_tokens": "5", "completion_tokens": -1, "prompt_tokens_details": [], "prompt_cache_hit_tokens": 2}
     answer = openai_plain([full({"content": "a"})])
@@ -345,6 +408,11 @@ def test_odd_usage_counts_as_nothing_said():
 )
 def test_a_stream_that_is_not_whole_is_never_kept(events, reason):
     assert refused(*events) == reason
+
+
+def test_a_vllm_that_dies_in_the_middle_says_done_and_is_not_believed():
+    assert VLLM_032_DIED[-1] == DONE
+    assert refused(*VLLM_032_DIED) == "error_event"
 
 
 def test_every_choice_must_be_there_and_ended():

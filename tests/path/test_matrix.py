@@ -81,7 +81,8 @@ async def test_a_stream_that_did_not_ask_for_usage_leaves_an_answer_that_has_it(
     provider.recording = recording
     await default_proxy.chat(**recording.request, stream=True)
     answer = await default_proxy.chat(**recording.request)
-    assert (answer.headers["x-cache"], answer.json()["usage"]) == ("hit", recording.plain["usage"])
+    # Without nulls, which vLLM leaves out of its streams.
+    assert (answer.headers["x-cache"], said(answer.json())["usage"]) == ("hit", said(recording.plain)["usage"])
 
 
 @EVERY

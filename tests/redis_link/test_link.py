@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from proxy.redis_link.breaker import State
+from proxy.breaker import State
 from proxy.redis_link.link import Link, LinkDown
 from proxy.redis_link.script import Command
 from tests.redis_link import SHORT_S, link_to

@@ -31,7 +31,7 @@ def refusal(config: Path | None = None, flags=None, environ=None) -> str:
 
 def test_nothing_given_is_openai_on_the_embedded_store():
     settings = load(None, {}, {}).settings
-    assert settings.upstreams[0].base_url == "https://api.openai.com/v1"
+    assert settings.upstreams[0].base_url == ("https://api.openai.com/v1",)
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8080)
     assert settings.store.kind == "sqlite"
 
@@ -68,7 +68,7 @@ def test_the_environment_may_name_the_file(file):
 def test_a_variable_changes_one_field_of_what_the_file_describes(file):
     config = file("upstreams: [{name: local, base_url: 'http://a/v1', epoch: 3}]")
     upstream = load(config, {}, {"ASKONCE_UPSTREAMS__0__EPOCH": "4"}).settings.upstreams[0]
-    assert (upstream.name, upstream.base_url, upstream.epoch) == ("local", "http://a/v1", "4")
+    assert (upstream.name, upstream.base_url, upstream.epoch) == ("local", ("http://a/v1",), "4")
 
 
 def test_a_list_in_a_variable_replaces_the_list_of_the_file(file):
@@ -163,9 +163,12 @@ def test_variables_of_service_links_are_not_meant_for_us():
         ("store: {memory: lots}", "store.memory = 'lots' ({file}): is not a size"),
         ("server: [1]", "server ({file}): should be a section"),
         ("upstreams: {name: x}", "upstreams ({file}): should be a list"),
-        ("upstreams: []", "0 are configured and this version uses exactly one"),
-        ("upstreams: [{name: a}, {name: b}]", "2 are configured and this version uses exactly one"),
-        ("upstreams: [{base_url: ['http://a', 'http://b']}]", "has 2 addresses: this version sends to exactly one"),
+        ("upstreams: []", "upstreams ({file}): is too short"),
+        ("upstreams: [{name: a}, {name: a}]", "two are called a"),
+        ("upstreams: [{base_url: ['http://a', 'http://a']}]", "names http://a twice"),
+        ("upstreams: [{base_url: []}]", "upstreams.0.base_url ({file}): is too short"),
+        ("upstreams: [{name: a, fallback: b}]", "a falls back on b, and none is called that"),
+        ("upstreams: [{credential: own}]", "openai has credential: own and no api_key"),
         ("semantic: {mode: loud}", "semantic.mode = 'loud' ({file}): should be 'auto', 'off', 'shadow' or 'on'"),
         ("semantic: {embedder: {kind: openai}}", "kind openai needs base_url"),
         ("store: {url: 'valkey://r'}", "store.url = 'valkey://**********' ({file}): should be written redis://HOST"),

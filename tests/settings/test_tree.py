@@ -27,7 +27,7 @@ def test_an_upstream_address_is_http_and_nothing_more(address):
 
 @pytest.mark.parametrize("address", ["http://models:8000/v1/", ["http://models:8000/v1"]])
 def test_an_upstream_address_is_kept_in_one_form(address):
-    assert Upstream(base_url=address).base_url == "http://models:8000/v1"
+    assert Upstream(base_url=address).base_url == ("http://models:8000/v1",)
 
 
 @pytest.mark.parametrize(("epoch", "text"), [(2, "2"), ("b", "b"), (1.5, "1.5")])
@@ -119,6 +119,12 @@ def test_several_processes_are_refused_with_what_to_do_instead(url, said):
 def test_an_allowed_path_is_one_segment(segment):
     with pytest.raises(ValidationError):
         Settings.model_validate({"server": {"allow_paths": [segment]}})
+
+
+@pytest.mark.parametrize("segment", ["load_lora_adapter", "unload_lora_adapter", "sleep", "inference", "v1"])
+def test_what_administers_a_server_cannot_be_opened_and_is_told_why(segment):
+    with pytest.raises(ValidationError, match=f"'{segment}' cannot be opened: whoever reaches it administers"):
+        Settings.model_validate({"server": {"allow_paths": ["tokenize", segment]}})
 
 
 def test_the_first_rule_that_fits_is_taken():

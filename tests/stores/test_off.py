@@ -19,6 +19,12 @@ async def test_it_keeps_nothing_and_is_not_degraded():
     await store.close()
 
 
+async def test_a_note_is_forgotten_at_once():
+    store = OffStore()
+    await store.put_note("key", b"value")
+    assert await store.note("key") is None
+
+
 async def test_a_purge_still_begins_a_generation():
     store = OffStore()
     assert await store.purge(dry_run=True) == 0

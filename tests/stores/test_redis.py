@@ -15,6 +15,7 @@ from proxy.errors import CacheFailure
 from proxy.redis_link.client import Reply
 from proxy.stores.redis import LARGE_FRAME, LAYOUT, Figures
 from proxy.types import Entry
+from tests.path.test_redis_topologies import PASSWORD, RIGHTS, rules
 from tests.redis_link import until
 from tests.redis_servers import ClusterSet, RedisServer
 from tests.slow_wire import SlowWire
@@ -57,6 +58,77 @@ async def test_an_entry_is_one_hash_that_ends_with_its_physical_lifetime(redis_u
         await kept(replica, kept_s=7200.0)
         assert set(raw.hgetall(key_of(replica))) == {b"frame", b"model"}
         assert 6_900_000 < raw.pttl(key_of(replica)) <= 7_000_000
+
+
+async def test_notes_are_one_hash_that_never_ends(redis_url: str, raw: Any) -> None:
+    async with StoreReplica(redis_url) as replica:
+        await replica.store.put_note("epoch:a", b"value")
+        await replica.store.put_note("epoch:b", b"value")
+        assert set(raw.hgetall("askonce:notes")) == {b"epoch:a", b"epoch:b"}
+        assert raw.pttl("askonce:notes") == -1
+
+
+async def test_what_one_replica_noted_another_reads(redis_url: str) -> None:
+    async with StoreReplica(redis_url) as one, StoreReplica(redis_url) as other:
+        assert await other.store.note("epoch:a") is None
+        await one.store.put_note("epoch:a", b"value")
+        assert await other.store.note("epoch:a") == b"value"
+        await other.store.purge()
+        assert await one.store.note("epoch:a") == b"value"
+
+
+@pytest.mark.parametrize("forged", [b"", b"value", b"AN\0\1" + bytes(16) + b"value", codec().encode(entry())])
+async def test_a_note_that_another_wrote_is_none(redis_url: str, raw: Any, forged: bytes) -> None:
+    async with StoreReplica(redis_url) as replica:
+        raw.hset("askonce:notes", "epoch:a", forged)
+        assert await replica.store.note("epoch:a") is None
+        assert sum(replica.store.unreadable.values()) == 1
+        await replica.store.put_note("epoch:a", b"value")
+        raw.hset("askonce:notes", "epoch:b", raw.hget("askonce:notes", "epoch:a"))
+        assert await replica.store.note("epoch:b") is None
+        assert await replica.store.note("epoch:a") == b"value"
+
+
+async def test_where_redis_cannot_say_whether_there_is_a_note_that_is_a_failure(redis_url: str, raw: Any) -> None:
+    async with StoreReplica(redis_url) as replica:
+        raw.set("askonce:notes", "no hash")
+        with pytest.raises(CacheFailure):
+            await replica.store.note("epoch:a")
+        with pytest.raises(CacheFailure):
+            await replica.store.put_note("epoch:a", b"value")
+        assert replica.store.errors["note"] == 2
+
+
+async def test_a_note_waits_for_no_redis_that_is_away(own_redis: Own) -> None:
+    server = own_redis()
+    async with StoreReplica(server.url) as replica:
+        server.kill()
+        for _ in range(20):
+            with pytest.raises(CacheFailure):
+                await replica.store.note("epoch:a")
+        assert not replica.link.breaker.closed
+        counted = replica.store.errors["note"]
+        with pytest.raises(CacheFailure):
+            await replica.store.note("epoch:a")
+        with pytest.raises(CacheFailure):
+            await replica.store.put_note("epoch:a", b"value")
+        assert replica.store.errors["note"] == counted + 1
+
+
+async def test_notes_need_no_rights_beside_those_of_answers(own_redis: Own) -> None:
+    server = own_redis(users={"askonce": rules(RIGHTS)})
+    async with StoreReplica(server.url_as("askonce", PASSWORD)) as replica:
+        await replica.store.put_note("epoch:a", b"value")
+        assert await replica.store.note("epoch:a") == b"value"
+    assert server.raw("ACL", "LOG") == []
+
+
+async def test_a_note_that_does_not_fit_into_the_backlog_is_refused(redis_url: str) -> None:
+    async with StoreReplica(redis_url, backlog=1000) as replica:
+        with pytest.raises(CacheFailure, match="waits to be written"):
+            await replica.store.put_note("epoch:a", bytes(1000))
+        await replica.store.put_note("epoch:a", bytes(900))
+        assert await replica.store.note("epoch:a") == bytes(900)
 
 
 async def test_a_hit_does_not_make_it_live_longer(redis_url: str, raw: Any) -> None:

@@ -86,6 +86,63 @@ async def test_a_purge_is_there_after_a_restart(path):
         assert await store.get(name_of(1)) is None
 
 
+async def test_a_note_is_there_after_a_restart(path):
+    async with opened(path) as store:
+        await store.put_note("epoch:a", b"old")
+        await store.put_note("epoch:a", b"value")
+        await store.purge()
+    async with opened(path) as store:
+        assert await store.note("epoch:a") == b"value"
+        assert await store.note("epoch:b") is None
+
+
+@pytest.mark.parametrize("forged", ["x'414e0001'", "'text'", "x'00ff'", "5"])
+async def test_a_note_that_another_wrote_is_none(path, forged):
+    async with opened(path) as store:
+        await store.put_note("epoch:a", b"value")
+        await store.put_note("epoch:c", b"value")
+    change(
+        path,
+        f"UPDATE notes SET value = {forged} WHERE key = 'epoch:a'",
+        "INSERT INTO notes SELECT 'epoch:b', value FROM notes WHERE key = 'epoch:c'",
+        "INSERT INTO notes VALUES (CAST(x'ff00fe' AS TEXT), x'00')",
+    )
+    async with opened(path) as store:
+        assert store.report().degraded is None
+        assert await store.note("epoch:b") is None
+        assert await store.note("epoch:a") is None
+        assert await store.note("epoch:c") == b"value"
+
+
+async def test_a_note_that_was_not_committed_is_not_there(path, monkeypatch):
+    async with opened(path) as store:
+        await store.put_note("key", b"old")
+        file = store._file
+        put_note = file.put_note
+
+        def break_off(*arguments):
+            put_note(*arguments)
+            raise CacheFailure("the disk is full")
+
+        monkeypatch.setattr(file, "put_note", break_off)
+        with pytest.raises(CacheFailure):
+            await store.put_note("key", b"new")
+        assert store.errors["note"] == 1
+        assert await store.note("key") == b"old"
+    async with opened(path) as store:
+        assert await store.note("key") == b"old"
+
+
+async def test_a_file_that_is_not_open_says_nothing_of_notes():
+    async with opened(Path("/proc/askonce/cache.db")) as store:
+        with pytest.raises(CacheFailure):
+            await store.note("key")
+        with pytest.raises(CacheFailure):
+            await store.put_note("key", b"value")
+    with pytest.raises(CacheFailure):
+        await store.note("key")
+
+
 @pytest.mark.parametrize("round_", range(3))
 async def test_nothing_acknowledged_is_lost_when_the_process_is_killed(path, round_):
     seeded = random.Random(round_)
@@ -180,11 +237,23 @@ async def test_a_newer_schema_is_left_alone(path):
 async def test_an_older_schema_is_made_anew(path):
     async with opened(path) as store:
         await store.put(entry(1))
-    change(path, f"PRAGMA user_version = {sqlite_rows.SCHEMA - 1}", "DROP TABLE entries")
+    change(path, "PRAGMA user_version = 0", "DROP TABLE entries")
     async with opened(path) as store:
         assert store.report().degraded is None
         assert await store.put(entry(2))
         assert await store.get(name_of(1)) is None
+
+
+async def test_a_schema_without_notes_gets_them_and_keeps_its_answers(path):
+    async with opened(path) as store:
+        await store.put(entry(1))
+    change(path, "PRAGMA user_version = 1", "DROP TABLE notes")
+    async with opened(path) as store:
+        assert store.report().degraded is None
+        assert await store.get(name_of(1)) is not None
+        await store.put_note("key", b"value")
+    async with opened(path) as store:
+        assert await store.note("key") == b"value"
 
 
 async def test_another_programs_database_is_left_alone(path):
@@ -227,7 +296,7 @@ async def test_a_place_that_cannot_be_written_degrades_and_never_raises(tmp_path
             await store.put(entry(1))
         with pytest.raises(CacheFailure):
             await store.purge()
-        assert store.errors == {"open": 1, "get": 0, "put": 1, "delete": 0, "purge": 1, "sweep": 0}
+        assert store.errors == {"open": 1, "get": 0, "put": 1, "delete": 0, "purge": 1, "sweep": 0, "note": 0}
 
 
 # -- the disk --------------------------------------------------------------------------------------------------------

@@ -292,3 +292,13 @@ async def test_a_front_that_is_off_has_nothing_to_forget(back):
     await tiered.put(entry(1))
     await tiered.heard(Beat(b"", 0, (name_of(1),), sure=False))
     assert await tiered.get(name_of(1)) is not None
+
+
+async def test_a_note_is_the_backs_alone():
+    front, back = MemoryStore(1 << 20, Clock()), MemoryStore(1 << 20, Clock())
+    store = TieredStore(front, back)
+    await store.put_note("key", b"value")
+    assert await front.note("key") is None
+    assert await back.note("key") == b"value"
+    await back.put_note("key", b"of another replica")
+    assert await store.note("key") == b"of another replica"

@@ -138,7 +138,10 @@ ACTS: dict[str, tuple[Callable[[Metrics], None], dict[str, str], float]] = {
     "askonce_bypass_total": (lambda m: m.bypassed("audio"), {"reason": "audio"}, 1),
     "askonce_store_skipped_total": (lambda m: m.store_skipped("empty"), {"reason": "empty"}, 1),
     "askonce_upstream_errors_total": (lambda m: m.upstream_error("u", "k"), {"upstream": "u", "kind": "k"}, 1),
-    "askonce_upstream_cached_tokens_total": (lambda m: m.cached_tokens("u", 7), {"upstream": "u"}, 7),
+    "askonce_upstream_cached_tokens_total": (lambda m: m.prompt_tokens("u", 9, 7), {"upstream": "u"}, 7),
+    "askonce_upstream_prompt_tokens_total": (lambda m: m.prompt_tokens("u", 9, 7), {"upstream": "u"}, 9),
+    "askonce_upstream_retries_total": (lambda m: m.upstream_retried("u", "w"), {"upstream": "u", "why": "w"}, 1),
+    "askonce_upstream_fallbacks_total": (lambda m: m.fell_back("u"), {"upstream": "u"}, 1),
     "askonce_spent_usd_total": (lambda m: m.spent("gpt-4.1", 0.25), {"model": "gpt-4.1"}, 0.25),
     "askonce_flight_followers_total": (lambda m: m.followers(3), {}, 3),
     "askonce_lookup_seconds_sum": (lambda m: m.lookup("memory", 0.5), {"tier": "memory"}, 0.5),
@@ -212,6 +215,9 @@ def test_the_summary_adds_up() -> None:
     for record in (HIT, HIT, HIT, MISS, replace(MISS, outcome=Outcome.BYPASS)):
         metrics.served(record)
     metrics.upstream_error("u", "upstream_timeout")
+    metrics.upstream_retried("u", "connect")
+    metrics.fell_back("u")
+    metrics.prompt_tokens("u", 100, 60)
     metrics.spent("gpt-4.1", 2.0)
     summary = metrics.summary()
     assert summary["requests"] == {
@@ -220,5 +226,7 @@ def test_the_summary_adds_up() -> None:
     assert summary["hit_ratio"] == 0.75
     assert summary["saved"] == {"tokens": 90, "usd": 1.5}
     assert summary["spent"] == {"usd": 2.0}
-    assert summary["upstream"] == {"errors": 1}
+    assert summary["upstream"] == {
+        "errors": 1, "retries": 1, "fallbacks": 1, "prompt_tokens": {"u": 100}, "cached_tokens": {"u": 60},
+    }  # fmt: skip
     assert metrics.summary() == summary

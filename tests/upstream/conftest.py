@@ -12,7 +12,9 @@ from proxy.upstream.openai_http import OpenAIHttp
 from tests.upstream.wire import Wire
 
 DEFAULTS: dict[str, Any] = {
+    "credential": "caller",
     "api_key": None,
+    "health_timeout_s": 30,
     "connect_timeout_s": 5,
     "first_byte_timeout_s": 30,
     "idle_timeout_s": 30,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
+import logging
+import os
 import re
 import socket
 import ssl
@@ -29,8 +32,8 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.types import Call, Pairs
-from proxy.upstream.base import Upstream
-from proxy.upstream.openai_http import Base, HttpReply, OpenAIHttp
+from proxy.upstream.faults import never_left
+from proxy.upstream.openai_http import LOOK_BYTES, Base, HttpReply, OpenAIHttp
 from tests.upstream.conftest import DEFAULTS, opened
 from tests.upstream.wire import CHUNKED, END, Peer, Wire, chunk, hangs_up, never, ok, resets, says, sized
 
@@ -46,10 +49,13 @@ async def read(reply: HttpReply) -> bytes:
     return b"".join([piece async for piece in reply])
 
 
-async def failure(upstream: Upstream, call: Call = ASK) -> AskOnceError:
-    """What sending and reading raises; it must keep its cause and let nothing slip."""
+async def failure(upstream: OpenAIHttp, call: Call = ASK) -> AskOnceError:
+    """What sending and reading raises; it must keep its cause and let nothing slip, to whom it goes is said nowhere."""
     with pytest.raises(AskOnceError) as caught:
-        await read(await upstream.send(call))  # type: ignore[arg-type]
+        await read(await upstream.send(call))
+    host, _, port = upstream.origin.rpartition(":")
+    assert host not in str(caught.value)
+    assert port not in re.findall(r"\d+", str(caught.value))
     assert SECRET not in str(caught.value)
     assert "hush" not in str(caught.value)
     return caught.value
@@ -148,14 +154,46 @@ async def test_identity_is_asked_for_only_where_the_client_named_no_coding(wire:
     assert [asked.field(b"accept-encoding") for asked in wire.asked] == [b"identity", b"br"]
 
 
+CALLERS: Pairs = (
+    (b"authorization", b"Bearer theirs"),
+    (b"x-api-key", b"theirs"),
+    (b"api-key", b"theirs"),
+    (b"openai-organization", b"theirs"),
+    (b"openai-project", b"theirs"),
+)
+
+
 async def test_our_key_replaces_whatever_credential_came(wire: Wire) -> None:
-    callers = ((b"authorization", b"Bearer theirs"), (b"x-api-key", b"theirs"))
-    async with opened(wire.url, api_key="ours") as upstream:
-        await read(await upstream.send(ask("/models", *callers)))
-        await read(await upstream.send(ask("/openai/deployments/d/embeddings", *callers)))
+    async with opened(wire.url, credential="own", api_key="ours") as upstream:
+        await read(await upstream.send(ask("/models", *CALLERS)))
+        await read(await upstream.send(ask("/openai/deployments/d/embeddings", *CALLERS)))
     openai, azure = wire.asked
-    assert (openai.field(b"authorization"), openai.field(b"x-api-key")) == (b"Bearer ours", None)
-    assert (azure.field(b"authorization"), azure.field(b"api-key")) == (None, b"ours")
+    assert [pair for pair in openai.fields if pair[0].lower() in dict(CALLERS)] == [(b"authorization", b"Bearer ours")]
+    assert [pair for pair in azure.fields if pair[0].lower() in dict(CALLERS)] == [(b"api-key", b"ours")]
+
+
+async def test_a_key_goes_where_it_is_wanted_behind_a_gateways_path_too(wire: Wire) -> None:
+    async with opened(wire.url.replace("/v1", "/openai/v1"), credential="own", api_key="ours") as upstream:
+        await read(await upstream.send(ask()))
+    assert wire.asked[0].line.split()[1] == b"/openai/v1/chat/completions"
+    assert wire.asked[0].field(b"authorization") == b"Bearer ours"
+
+
+async def test_nobodys_credential_goes_where_none_should(wire: Wire) -> None:
+    async with opened(wire.url, credential="none", api_key="ours") as upstream:
+        await read(await upstream.send(ask("/models", *CALLERS)))
+    assert [pair for pair in wire.asked[0].fields if pair[0].lower() in dict(CALLERS)] == []
+
+
+async def test_the_callers_credential_goes_on_where_it_should(wire: Wire) -> None:
+    async with opened(wire.url, credential="caller", api_key="ours") as upstream:
+        await read(await upstream.send(ask("/models", *CALLERS)))
+    assert [pair for pair in wire.asked[0].fields if pair[0].lower() in dict(CALLERS)] == list(CALLERS)
+
+
+def test_an_own_credential_without_a_key_is_a_settings_error() -> None:
+    with pytest.raises(SettingsError, match="api_key"):
+        OpenAIHttp("test", "http://h/v1", **DEFAULTS | {"credential": "own"})
 
 
 async def test_a_header_that_cannot_be_sent_is_the_callers_mistake(wire: Wire, upstream: OpenAIHttp) -> None:
@@ -197,14 +235,64 @@ async def test_status_headers_and_body_come_back_unchanged(wire: Wire, upstream:
     wire.then(says(b"HTTP/1.1 429 Slow Down\r\n" + fields + b"\r\nlate"))
     reply = await upstream.send(ask())
     assert reply.status == 429
-    assert reply.headers == ((b"x-two", b"1"), (b"x-two", b"2"))
+    assert reply.headers == ((b"x-two", b"1"), (b"x-two", b"2"), (b"x-upstream", b"test"))
     assert await read(reply) == b"late"
 
 
-@pytest.mark.parametrize(("api_key", "shown"), [(None, True), ("ours", False)])
-async def test_what_is_said_of_our_account_stays_here(wire: Wire, api_key: str | None, shown: bool) -> None:
+async def test_a_reply_says_which_upstream_it_is_from_and_nobody_elses_word_for_it(
+    wire: Wire, upstream: OpenAIHttp
+) -> None:
+    wire.then(says(sized(b"", b"X-Upstream: theirs")))
+    reply = await upstream.send(ask())
+    assert [value for name, value in reply.headers if name == b"x-upstream"] == [b"test"]
+    assert reply.origin == upstream.origin == f"127.0.0.1:{wire.port}"
+    await reply.aclose()
+
+
+@pytest.mark.parametrize(
+    ("base_url", "address", "origin"),
+    [
+        ("http://h/v1/", "http://h/v1", "h:80"),
+        ("https://h/v1", "https://h/v1", "h:443"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000/v1", "[::1]:8000"),
+    ],
+)
+def test_an_endpoint_knows_its_address_and_its_origin(base_url: str, address: str, origin: str) -> None:
+    endpoint = OpenAIHttp("test", base_url, **DEFAULTS)
+    assert (endpoint.address, endpoint.origin) == (address, origin)
+
+
+@pytest.mark.parametrize("end", ["read", "closed", "cut", "left"])
+async def test_whoever_asks_is_told_once_when_a_reply_is_over(wire: Wire, upstream: OpenAIHttp, end: str) -> None:
+    over = []
+
+    async def in_part(peer: Peer) -> None:
+        await peer.say(CHUNKED, chunk(b"one"))
+        await (peer.hang_up() if end == "cut" else peer.say(END) if end == "read" else peer.gone())
+
+    wire.then(in_part)
+    reply = await upstream.send(ask())
+    reply.when_over(lambda: over.append(end))
+    pieces = aiter(reply)
+    if end != "closed":
+        await anext(pieces)
+        assert over == []
+    if end == "read":
+        assert [piece async for piece in pieces] == []
+    elif end == "cut":
+        with pytest.raises(UpstreamInterrupted):
+            await anext(pieces)
+    elif end == "left":
+        await pieces.aclose()  # type: ignore[attr-defined]
+    await reply.aclose()
+    await reply.aclose()
+    assert over == [end]
+
+
+@pytest.mark.parametrize(("credential", "shown"), [("caller", True), ("own", False), ("none", False)])
+async def test_what_is_said_of_our_account_stays_here(wire: Wire, credential: str, shown: bool) -> None:
     wire.then(says(sized(b"", b"X-RateLimit-Remaining-Tokens: 7", b"X-Request-Id: req_1")))
-    async with opened(wire.url, api_key=api_key) as upstream:
+    async with opened(wire.url, credential=credential, api_key="ours") as upstream:
         headers = dict((await upstream.send(ask())).headers)
     assert (b"x-ratelimit-remaining-tokens" in headers) == shown
     assert headers[b"x-upstream-request-id"] == b"req_1"
@@ -403,6 +491,91 @@ async def test_a_refused_connection_is_tried_twice(monkeypatch: pytest.MonkeyPat
     assert len(tries) == 2
 
 
+async def test_a_server_that_went_away_with_a_call_may_have_seen_it(wire: Wire, upstream: OpenAIHttp) -> None:
+    """Its listening socket is closed when the connection in use ends: the second try is refused."""
+
+    async def goes_away(peer: Peer) -> None:
+        wire.stop_listening()
+        await peer.hang_up()
+
+    wire.then(ok, goes_away)
+    await read(await upstream.send(ask()))
+    error = await failure(upstream)
+    assert isinstance(error, UpstreamInterrupted)
+    assert not never_left(error)
+
+
+async def test_the_log_has_host_and_port_and_nothing_of_the_call(
+    caplog: pytest.LogCaptureFixture, wire: Wire, upstream: OpenAIHttp
+) -> None:
+    wire.then(hangs_up)
+    with caplog.at_level(logging.DEBUG, logger="askonce.upstream"):
+        await failure(upstream)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"127.0.0.1:{wire.port}: upstream test: the connection was closed before the answer was complete"
+    ]
+
+
+# -- looks -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_look_asks_below_or_beside_the_base_address_with_our_key_only(wire: Wire) -> None:
+    async with opened(wire.url, credential="own", api_key="ours") as upstream:
+        assert await upstream.get("/models") == (200, b"{}")
+        assert await upstream.get("/health", beside=True) == (200, b"{}")
+    assert [asked.line for asked in wire.asked] == [b"GET /v1/models HTTP/1.1", b"GET /health HTTP/1.1"]
+    assert [asked.field(b"authorization") for asked in wire.asked] == [b"Bearer ours"] * 2
+
+
+@pytest.mark.parametrize("credential", ["caller", "none"])
+async def test_a_look_has_no_credential_where_we_have_none(wire: Wire, credential: str) -> None:
+    async with opened(wire.url, credential=credential) as upstream:
+        await upstream.get("/models")
+    assert {name.lower() for name, _ in wire.asked[0].fields} == {b"host", b"accept-encoding"}
+
+
+async def test_a_look_gives_whatever_status_there_is(wire: Wire, upstream: OpenAIHttp) -> None:
+    wire.then(says(b"HTTP/1.1 401 Who\r\nContent-Length: 2\r\n\r\nno"))
+    assert await upstream.get("/models") == (401, b"no")
+
+
+async def test_a_look_takes_no_more_than_its_own_time(wire: Wire) -> None:
+    wire.then(begins_and_stops)
+    async with opened(wire.url, health_timeout_s=0.05) as upstream:
+        with pytest.raises(UpstreamTimeout, match=r"within 0\.05 s \(upstreams\.health_timeout\)"):
+            await upstream.get("/metrics", beside=True)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+async def test_a_look_reads_no_more_than_its_bound(wire: Wire, upstream: OpenAIHttp, framing: str) -> None:
+    most = bytes(LOOK_BYTES)
+    wire.then(
+        says(sized(most)), says(*((sized(most + b"1"),) if framing == "length" else (CHUNKED, chunk(most + b"1"))))
+    )
+    assert await upstream.get("/metrics", beside=True) == (200, most)
+    with pytest.raises(UpstreamProtocolError, match=str(LOOK_BYTES)):
+        await upstream.get("/metrics", beside=True)
+
+
+async def test_a_look_does_not_wait_behind_calls(wire: Wire) -> None:
+    wire.then(never)
+    async with opened(wire.url, max_connections=1) as upstream:
+        call = asyncio.create_task(upstream.send(ask()))
+        while not wire.asked:
+            await asyncio.sleep(0)
+        assert await upstream.get("/models") == (200, b"{}")
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+
+async def test_a_look_at_nobody_is_unreachable() -> None:
+    async with Wire() as wire:
+        url = wire.url
+    async with opened(url) as upstream:
+        with pytest.raises(UpstreamUnreachable):
+            await upstream.get("/models")
+
+
 # -- what goes wrong -------------------------------------------------------------------------------------------------
 
 
@@ -413,7 +586,8 @@ async def test_a_refused_connection_says_so() -> None:
         async with opened(f"http://127.0.0.1:{port}/v1") as upstream:
             error = await failure(upstream)
     assert isinstance(error, UpstreamUnreachable)
-    assert re.search(rf"127\.0\.0\.1:{port}.*refused.*base_url", str(error))
+    assert re.fullmatch(r"upstream test: .*refused.*base_url", str(error))
+    assert never_left(error)
     assert error.__cause__ is not None
 
 
@@ -421,7 +595,19 @@ async def test_a_name_that_does_not_resolve_says_so() -> None:
     async with opened("http://nowhere.invalid/v1") as upstream:
         error = await failure(upstream)
     assert isinstance(error, UpstreamUnreachable)
-    assert re.search(r"nowhere\.invalid:80.*does not resolve", str(error))
+    assert re.search(r"upstream test: .*does not resolve", str(error))
+
+
+async def test_what_the_system_says_of_a_connection_is_said_without_the_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unreachable(*_: object, **__: object) -> socket.socket:
+        raise OSError(errno.EHOSTUNREACH, "Connect call failed ('127.0.0.1', 9)")
+
+    async with opened("http://127.0.0.1:9/v1") as upstream:
+        monkeypatch.setattr(socket, "socket", unreachable)
+        error = await failure(upstream)
+    assert str(error).startswith(f"upstream test: no connection ({os.strerror(errno.EHOSTUNREACH)})")
 
 
 async def test_a_certificate_nobody_vouches_for_says_so_and_is_not_tried_again(authority: trustme.CA) -> None:
@@ -440,7 +626,7 @@ async def test_a_certificate_for_another_host_says_so(authority: trustme.CA, ca_
     ):
         error = await failure(upstream)
     assert isinstance(error, UpstreamUnreachable)
-    assert "certificate does not verify" in str(error)
+    assert "certificate does not verify (it is for another host)" in str(error)
 
 
 async def test_a_private_authority_is_trusted_when_named(authority: trustme.CA, ca_file: Path) -> None:
@@ -534,7 +720,9 @@ async def test_a_time_limit_says_which_it_was_and_how_long(wire: Wire, answer, s
     async with opened(wire.url, **{f"{setting}_s": 0.05}) as upstream:
         error = await failure(upstream)
     assert isinstance(error, UpstreamTimeout)
+    assert "upstream test: " in str(error)
     assert f"within 0.05 s (upstreams.{setting})" in str(error)
+    assert not never_left(error)
 
 
 async def test_no_free_connection_is_a_connect_timeout(wire: Wire) -> None:
@@ -547,6 +735,8 @@ async def test_no_free_connection_is_a_connect_timeout(wire: Wire) -> None:
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
     assert isinstance(error, UpstreamTimeout)
+    assert isinstance(error, UpstreamTimeout)
+    assert never_left(error)
     assert "(upstreams.connect_timeout)" in str(error)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.redis_link.breaker import Breaker, State
+from proxy.breaker import Breaker, State
 
 
 @pytest.fixture
@@ -29,6 +29,13 @@ def test_it_is_open_until_the_first_probe_went_well():
     breaker.succeeded(probe=True)
     assert (breaker.state, breaker.closed, breaker.why) == (State.CLOSED, True, "")
     assert breaker.openings == 0
+
+
+def test_one_that_is_trusted_is_closed_before_anything_was_heard():
+    breaker = Breaker(3, trusted=True)
+    assert (breaker.state, breaker.why, breaker.openings) == (State.CLOSED, "", 0)
+    fail(breaker, 3)
+    assert (breaker.state, breaker.openings) == (State.OPEN, 1)
 
 
 def test_so_many_failures_in_a_row_open_it(breaker):

@@ -1,10 +1,11 @@
-"""When to leave a failing Redis alone, and when to try it again.
+"""When to leave a failing peer alone, and when to try it again.
 
     closed      everything is tried; so many failures in a row open it
     open        nothing is tried, everything fails at once
     half_open   one probe is under way: it closes the breaker, or opens it again
 
-Probes are sent by a task of their own (`Link.run(..., probe=True)`), never by a request: nobody pays for finding out.
+Probes are sent by tasks of their own (`redis_link.link.Link.run(..., probe=True)`, `upstream.looks`), not by requests:
+nobody pays for finding out.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ class Breaker:
     """Counts failures in a row. No I/O, no clock.
 
     limit: so many failures in a row open it.
+    trusted: closed from the start, for a peer that is tried before anything was heard of it. Else it is open until the
+    first probe went well: nothing waits for somebody nobody has heard of yet.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.state = State.OPEN
-        """Open until the first probe went well: nothing waits for a Redis that nobody has heard of yet."""
+    def __init__(self, limit: int, *, trusted: bool = False) -> None:
+        self.state = State.CLOSED if trusted else State.OPEN
         self.openings = 0
         """How often it opened since it was first closed."""
-        self.why = "not connected yet"
+        self.why = "" if trusted else "not connected yet"
         """What the last failure was, for the operator."""
         self._limit = limit
         self._failures = 0
@@ -52,14 +54,14 @@ class Breaker:
             self.state = State.HALF_OPEN
 
     def succeeded(self, *, probe: bool = False) -> None:
-        """Redis answered. Only a probe closes an open breaker: what was sent before it opened may come in late."""
+        """The peer answered. Only a probe closes an open breaker: what was sent before it opened may come in late."""
         if self.state is State.CLOSED:
             self._failures = 0
         elif probe:
             self.state, self._failures, self.why = State.CLOSED, 0, ""
 
     def failed(self, why: str) -> None:
-        """Redis did not answer, or not in time."""
+        """The peer did not answer, or not in time."""
         self.why = why
         self._failures += 1
         if self.state is State.HALF_OPEN:
