@@ -12,6 +12,7 @@ import redis_rows
 import routing_rows
 import semantic_rows
 import servers
+import stream_rows
 from measure import (
     Effort,
     Row,
@@ -240,4 +241,5 @@ ROWS: dict[str, Row] = {
     **redis_rows.ROWS,
     **semantic_rows.ROWS,
     **routing_rows.ROWS,
+    **stream_rows.ROWS,
 }

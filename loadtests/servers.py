@@ -178,18 +178,20 @@ def tool(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The fake upstream of upstream.py. `varied`: every question has an answer of its own."""
+    """The fake upstream of upstream.py. `varied`: every question has an answer of its own. `stamped`: each frame of a
+    stream says when it was written."""
 
     characters: int = 800
     delay_ms: float = 0
     gap_ms: float = 0
     varied: bool = False
+    stamped: bool = False
     kind: str = "upstream"
 
     def command(self, port: int, workdir: Path) -> Command:
         size = ("--characters", str(self.characters))
         pace = ("--delay-ms", str(self.delay_ms), "--gap-ms", str(self.gap_ms))
-        flags = ("--varied",) * self.varied
+        flags = ("--varied",) * self.varied + ("--stamped",) * self.stamped
         return Command((sys.executable, str(HERE / "upstream.py"), "--port", str(port), *size, *pace, *flags), workdir)
 
 
@@ -212,14 +214,16 @@ class Bare:
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """The plain httpx relay of relay.py."""
+    """A relay of relay.py: plain httpx, or with `aiohttp` the bare one on AskOnce's own transport."""
 
     upstream_port: int
+    aiohttp: bool = False
     kind: str = "relay"
 
     def command(self, port: int, workdir: Path) -> Command:
         base = f"http://127.0.0.1:{self.upstream_port}"
-        return Command((sys.executable, str(HERE / "relay.py"), "--port", str(port), "--base", base), workdir)
+        script = (sys.executable, str(HERE / "relay.py"), "--port", str(port), "--base", base)
+        return Command((*script, *("--aiohttp",) * self.aiohttp), workdir)
 
 
 @dataclass(frozen=True, slots=True)

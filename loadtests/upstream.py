@@ -13,6 +13,7 @@ import hashlib
 import json
 import random
 import re
+import time
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -56,6 +57,8 @@ MORE_WORDS = (
     "A lighthouse is painted in stripes for daytime use; the lamp is for when stripes are of no help. "
 )
 """Sentences for answers that differ from one another."""
+UNSTAMPED = b"<%018d>" % 0
+"""In a stream whose frames say when they were written: where the time will be."""
 STREAM_ASKED = re.compile(rb'"stream"\s*:\s*true')
 USAGE_ASKED = re.compile(rb'"include_usage"\s*:\s*true')
 
@@ -98,13 +101,13 @@ class VariedAnswers:
         return (plain_as_openai(text[: self.characters], digest),)
 
 
-def answers(characters: int, frame_characters: int) -> Answers:
-    """Answers whose text has this many characters, streamed in deltas of `frame_characters`."""
+def answers(characters: int, frame_characters: int, mark: str = "") -> Answers:
+    """Answers whose text has this many characters, streamed in deltas of `frame_characters`, each behind `mark`."""
     text = (WORDS * (characters // len(WORDS) + 1))[:characters]
     return Answers(
         plain=plain(text),
-        frames=stream(text, frame_characters, with_usage=False),
-        frames_with_usage=stream(text, frame_characters, with_usage=True),
+        frames=stream(text, frame_characters, with_usage=False, mark=mark),
+        frames_with_usage=stream(text, frame_characters, with_usage=True, mark=mark),
     )
 
 
@@ -157,11 +160,11 @@ def response(members: dict[str, object], request_id: str) -> bytes:
     )
 
 
-def stream(text: str, frame_characters: int, *, with_usage: bool) -> tuple[bytes, ...]:
+def stream(text: str, frame_characters: int, *, with_usage: bool, mark: str = "") -> tuple[bytes, ...]:
     """The same as server-sent events in chunked coding: the head with the first frame, then a chunk for each frame."""
     pieces = [text[at : at + frame_characters] for at in range(0, len(text), frame_characters)]
     frames = [frame({"role": "assistant", "content": ""}, with_usage=with_usage)]
-    frames += [frame({"content": piece}, with_usage=with_usage) for piece in pieces]
+    frames += [frame({"content": mark + piece}, with_usage=with_usage) for piece in pieces]
     frames.append(frame({}, finish="stop", with_usage=with_usage))
     if with_usage:
         frames.append(event({**head_of_frame(), "choices": [], "usage": usage(text)}))
@@ -218,11 +221,12 @@ class Tally:
 class Connection(asyncio.Protocol):
     """One client connection. Requests are answered in order; none is pipelined."""
 
-    def __init__(self, known: Known, tally: Tally, delay_s: float, gap_s: float) -> None:
+    def __init__(self, known: Known, tally: Tally, delay_s: float, gap_s: float, *, stamped: bool = False) -> None:
         self.known = known
         self.tally = tally
         self.delay_s = delay_s
         self.gap_s = gap_s
+        self.stamped = stamped
         self.parser = httptools.HttpRequestParser(self)
         self.body = b""
         self.path = b""
@@ -268,17 +272,23 @@ class Connection(asyncio.Protocol):
     async def send_slowly(self, pieces: tuple[bytes, ...]) -> None:
         await asyncio.sleep(self.delay_s)
         for piece in pieces:
-            self.transport.write(piece)
+            self.transport.write(stamp(piece) if self.stamped else piece)
             await asyncio.sleep(self.gap_s)
+
+
+def stamp(piece: bytes) -> bytes:
+    """A frame with the time in the place that was left for it: nanoseconds of the clock all processes share."""
+    return piece.replace(UNSTAMPED, b"<%018d>" % time.monotonic_ns(), 1)
 
 
 async def serve(options: argparse.Namespace) -> None:
     known: Known = VariedAnswers(options.characters)
     if not options.varied:
-        known = answers(options.characters, options.frame_characters)
+        mark = UNSTAMPED.decode() if options.stamped else ""
+        known = answers(options.characters, options.frame_characters, mark)
     tally = Tally()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(known, tally, options.delay_ms / 1000, options.gap_ms / 1000),
+        lambda: Connection(known, tally, options.delay_ms / 1000, options.gap_ms / 1000, stamped=options.stamped),
         "127.0.0.1",
         options.port,
         backlog=4096,
@@ -292,6 +302,7 @@ def main() -> None:
     parser.add_argument("--characters", type=int, default=800, help="length of the answer's text")
     parser.add_argument("--frame-characters", type=int, default=8, help="length of a stream's delta")
     parser.add_argument("--varied", action="store_true", help="another text for every question")
+    parser.add_argument("--stamped", action="store_true", help="each delta of a paced stream begins with the time")
     parser.add_argument("--delay-ms", type=float, default=0, help="before the first byte")
     parser.add_argument("--gap-ms", type=float, default=0, help="between two frames of a stream")
     uvloop.run(serve(parser.parse_args()))

@@ -60,10 +60,11 @@ class Breaker:
         elif probe:
             self.state, self._failures, self.why = State.CLOSED, 0, ""
 
-    def failed(self, why: str) -> None:
-        """The peer did not answer, or not in time."""
+    def failed(self, why: str, *, certain: bool = False) -> None:
+        """The peer did not answer, or not in time. `certain`: it said itself that it does not serve, which needs no
+        second word."""
         self.why = why
-        self._failures += 1
+        self._failures = self._limit if certain else self._failures + 1
         if self.state is State.HALF_OPEN:
             self.state = State.OPEN
         elif self.state is State.CLOSED and self._failures >= self._limit:

@@ -15,6 +15,7 @@ held stays within the bound by a frame. An overgrown flight with no reader left 
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class Flight:
         """Another replica's call is passed on: no caller here has a call of its own."""
         self._bounds = bounds
         self._frames: list[Frame] = []
-        self._starts: list[int] = []
+        self._starts = array("q")
         """Where in the stream each of these frames starts. Bytes."""
         self._end = 0
         self._dropped = 0

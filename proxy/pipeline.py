@@ -757,6 +757,7 @@ class Pipeline:
             usage=folded.usage,
             lacks_usage=case.stream and not case.asks_usage and folded.usage == Usage(),
             cost_usd=self._prices.cost(folded.model or case.model, folded.usage),
+            warm_usd=self._prices.warm(folded.model or case.model, folded.usage),
             upstream=header(reply.headers, b"x-upstream") or case.upstream.name,
             upstream_request_id=header(reply.headers, b"x-upstream-request-id"),
             upstream_s=round(now - asked.at, 3),

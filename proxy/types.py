@@ -28,6 +28,11 @@ Vector: TypeAlias = "NDArray[np.float32]"
 """One embedding: float32, as many as the embedder has dimensions, of length 1, so that a dot product is a cosine."""
 
 
+PREFIX_CACHED_S = 1800.0
+"""How long providers keep a prompt's prefix after its last use: OpenAI says 5 to 60 minutes, and 30 where it can be
+set. A vLLM keeps it until others need the room."""
+
+
 class Outcome(StrEnum):
     """How a request was answered: the value of `X-Cache` and of every `outcome` label."""
 
@@ -111,6 +116,8 @@ class Entry:
     """Filled by a stream whose upstream was not asked for usage: only a reader who wants none gets all there is."""
     cost_usd: float | None = None
     """What the upstream charged for it, by the price table; None when the model has no known price."""
+    warm_usd: float | None = None
+    """What asking again would cost while the upstream has the prompt in its prefix cache (`prices.Price.warm`)."""
     upstream: str = ""
     upstream_request_id: str = ""
     upstream_s: float = 0.0
@@ -127,6 +134,14 @@ class Entry:
     def ttl_s(self, now: float) -> float:
         """Remaining freshness in seconds; negative when stale."""
         return self.fresh_s - self.age_s(now)
+
+    def warm(self, now: float) -> bool:
+        """Young enough that the upstream would still have its prompt cached."""
+        return self.age_s(now) < PREFIX_CACHED_S
+
+    def saved_usd(self, now: float) -> float | None:
+        """What serving it saves: a call of its own would cost this now. None: no known price."""
+        return self.warm_usd if self.warm(now) else self.cost_usd
 
     def gone(self, now: float) -> bool:
         """Past its physical lifetime: as if it were not there."""
@@ -175,7 +190,7 @@ class Frame:
     """A run of bytes of a live stream, cut at event boundaries.
 
     `raw` is what came. `quiet` is the same for a caller who did not ask for usage, where we asked the upstream for it:
-    usage frame gone, `"usage":null` members gone; it is `raw` itself wherever nothing had to be taken out.
+    usage frame gone, `"usage":null` members gone; it equals `raw` wherever nothing had to be taken out.
     """
 
     raw: bytes

@@ -45,6 +45,15 @@ def test_so_many_failures_in_a_row_open_it(breaker):
     assert (breaker.state, breaker.openings, breaker.why) == (State.OPEN, 1, "no answer in 100 ms")
 
 
+def test_one_word_of_the_peer_itself_opens_it(breaker):
+    breaker.failed("it sleeps", certain=True)
+    assert (breaker.state, breaker.openings, breaker.why) == (State.OPEN, 1, "it sleeps")
+    breaker.probing()
+    breaker.succeeded(probe=True)
+    fail(breaker, 2)
+    assert breaker.closed
+
+
 def test_a_success_between_failures_begins_the_row_anew(breaker):
     fail(breaker, 2)
     breaker.succeeded()

@@ -52,7 +52,7 @@ class Observer:
         else:
             record.age_s = entry.age_s(now)
             record.usage = entry.usage
-            record.cost_usd = entry.cost_usd
+            record.saved_usd = entry.saved_usd(now)
 
     def hit(self, answer: Answer, entry: Entry, request_id: bytes, sent: int, seconds: float, now: float) -> None:
         """All of that at once, for a hit of the fast lane (an audited bypass is none). Bytes, seconds, Unix seconds."""
@@ -73,7 +73,7 @@ class Observer:
             tier=answer.tier,
             age_s=entry.age_s(now),
             usage=entry.usage,
-            cost_usd=entry.cost_usd,
+            saved_usd=entry.saved_usd(now),
             bytes_sent=sent,
             stream=case.stream,
         )

@@ -40,22 +40,23 @@ def valid_request_id(value: bytes) -> bool:
     return _REQUEST_ID.fullmatch(value) is not None
 
 
-def entry_fields(entry: Entry, case: Case, outcome: Outcome) -> Pairs:
-    """What is the same for every delivery of this entry in this form; made once."""
-    variant = f"{outcome.value} stream" if case.stream else outcome.value
+def entry_fields(entry: Entry, case: Case, outcome: Outcome, now: float) -> Pairs:
+    """What is the same for every delivery of this entry in this form, until its prompt has left the upstream's prefix
+    cache; made once for each."""
+    variant = f"{outcome.value} {case.stream} {entry.warm(now)}"
     fields = entry.renderings.fields.get(variant)
     if fields is None:
-        fields = entry.renderings.fields[variant] = _entry_fields(entry, case, outcome, entry.name)
+        fields = entry.renderings.fields[variant] = _entry_fields(entry, case, outcome, entry.name, now)
     return fields
 
 
-def matched_fields(entry: Entry, case: Case, outcome: Outcome, match: Match) -> Pairs:
+def matched_fields(entry: Entry, case: Case, outcome: Outcome, match: Match, now: float) -> Pairs:
     """The same for an answer to another question. The key is that of the question that was asked: what is said of it
     (feedback, removal) is said of this use of the answer, not of the answer."""
-    return (*_entry_fields(entry, case, outcome, case.name), (b"x-cache-similarity", b"%.4f" % match.similarity))
+    return (*_entry_fields(entry, case, outcome, case.name, now), (b"x-cache-similarity", b"%.4f" % match.similarity))
 
 
-def _entry_fields(entry: Entry, case: Case, outcome: Outcome, key: Digest) -> Pairs:
+def _entry_fields(entry: Entry, case: Case, outcome: Outcome, key: Digest, now: float) -> Pairs:
     fields = [*(EVENTS if case.stream else (JSON,)), PRIVATE]
     fields += [(b"x-cache", outcome.value.encode()), (b"x-cache-key", key.hex().encode())]
     if entry.upstream:
@@ -64,8 +65,9 @@ def _entry_fields(entry: Entry, case: Case, outcome: Outcome, key: Digest) -> Pa
     if outcome is not Outcome.MISS and outcome is not Outcome.COLLAPSED:
         if tokens:
             fields.append((b"x-cache-saved-tokens", b"%d" % tokens))
-        if entry.cost_usd is not None:
-            fields.append((b"x-cache-saved-usd", f"{entry.cost_usd:.8f}".encode()))
+        saved_usd = entry.saved_usd(now)
+        if saved_usd is not None:
+            fields.append((b"x-cache-saved-usd", f"{saved_usd:.8f}".encode()))
     return tuple(fields)
 
 
@@ -77,9 +79,9 @@ def answer_fields(answer: Answer, request_id: bytes, now: float) -> Pairs:
     if entry is None:
         return (*_live_fields(answer), status, own_id, *_reason(answer))
     if answer.match is None:
-        fixed = entry_fields(entry, answer.case, answer.outcome)
+        fixed = entry_fields(entry, answer.case, answer.outcome, now)
     else:
-        fixed = matched_fields(entry, answer.case, answer.outcome, answer.match)
+        fixed = matched_fields(entry, answer.case, answer.outcome, answer.match, now)
     if answer.outcome is Outcome.HIT or answer.outcome is Outcome.SEMANTIC:
         return (*fixed, (b"age", b"%d" % entry.age_s(now)), status, own_id)
     age = ((b"age", b"%d" % entry.age_s(now)),) if answer.outcome is Outcome.STALE else ()
@@ -134,18 +136,24 @@ def hit_on_wire(answer: Answer, entry: Entry, request_id: bytes, token: bytes, n
         request_id,
     )
     if answer.match is None:
-        fixed = _fixed_lines(entry, case, answer.outcome)
+        fixed = _fixed_lines(entry, case, answer.outcome, now)
     else:
-        fixed = lines(matched_fields(entry, case, answer.outcome, answer.match))
+        fixed = lines(matched_fields(entry, case, answer.outcome, answer.match, now))
     return b"".join((fixed, changing, framing(body))), len(body)
 
 
-def _fixed_lines(entry: Entry, case: Case, outcome: Outcome) -> bytes:
-    variant = "lines of stream" if case.stream else "lines"
+def _fixed_lines(entry: Entry, case: Case, outcome: Outcome, now: float) -> bytes:
+    variant = _LINES[case.stream, entry.warm(now)]
     pieces = entry.renderings.get(variant)
     if pieces is None:
-        pieces = entry.renderings.keep(variant, (lines(entry_fields(entry, case, outcome)),))
+        pieces = entry.renderings.keep(variant, (lines(entry_fields(entry, case, outcome, now)),))
     return pieces[0]
+
+
+_LINES = {
+    (False, False): "lines", (False, True): "warm lines",
+    (True, False): "lines of stream", (True, True): "warm lines of stream",
+}  # fmt: skip
 
 
 def lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

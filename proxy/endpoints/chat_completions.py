@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Final, TypeVar
+from itertools import chain, groupby
+from typing import Final, TypeVar, cast
 
 import orjson
 
 from proxy import errors, strict_json
 from proxy.endpoints.base import Folded
 from proxy.streaming import chat_replay
-from proxy.streaming.chat_fold import PER_DELIVERY, ChatFolder, Members, is_nothing
+from proxy.streaming.chat_fold import PER_DELIVERY, ChatFolder, Members, is_nothing, varying
+from proxy.streaming.pattern import Pattern, Run, fill
 from proxy.streaming.sse import Event, SseDecoder
 from proxy.types import Asking, Form, Frame, Question, Usage
 
@@ -46,6 +47,10 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PASSING_FINISHES: Final = frozenset({"content_filter", "abort", "error", "repetition"})
 _ID_PREFIX: Final = re.compile(r"[A-Za-z]+[-_]")
 _USAGE_NULL: Final = b',"usage":null'
+_VAIN: Final = 16
+"""Patterns of a stream, one after the other, that its next event does not fit: no more are made."""
+_PIECES: Final = 64
+"""Of a text, before they are joined."""
 _TYPE_WORDS: Final[Mapping[type, str]] = {
     dict: "an object",
     list: "an array",
@@ -146,18 +151,86 @@ class ChatCompletions:
         return SseDecoder(max_line_bytes=self.max_line_bytes, max_event_bytes=self.max_event_bytes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Repeating:
+    """An event that may come again with another text."""
+
+    pattern: Pattern
+    texts: list[str]
+    """Where its text went."""
+    quiet: tuple[bytes, ...]
+    """The pattern's pieces for a caller who did not ask for usage; empty where there is nothing to take out."""
+
+
+class _Again(Frame):
+    """Events that came again, kept as what is in their gaps. A flight holds all of its answer for those who may join,
+    and so takes the room of the text and not, twice, that of the events, which is thirty times as much."""
+
+    __slots__ = ("_inside", "_repeating")
+    _inside: bytes
+    _repeating: _Repeating
+
+    def __init__(self, repeating: _Repeating, run: Run) -> None:
+        # No string of JSON has a line end in it.
+        object.__setattr__(self, "_inside", b"\n".join(chain.from_iterable(run.gaps)))
+        object.__setattr__(self, "_repeating", repeating)
+
+    @property
+    def raw(self) -> bytes:
+        return self._filled(self._repeating.pattern.pieces)
+
+    @property
+    def quiet(self) -> bytes:
+        return self._filled(self._repeating.quiet or self._repeating.pattern.pieces)
+
+    @property
+    def terminal(self) -> bool:
+        return False
+
+    def _filled(self, pieces: tuple[bytes, ...]) -> bytes:
+        insides = self._inside.split(b"\n")
+        count = len(insides) // (len(pieces) - 1)
+        return fill(pieces, [insides[:count], insides[count:]] if len(pieces) > 2 else [insides])
+
+
+class _Several(Frame):
+    """Frames in a row, as one."""
+
+    __slots__ = ("_frames",)
+    _frames: tuple[Frame, ...]
+
+    def __init__(self, frames: Iterable[Frame]) -> None:
+        object.__setattr__(self, "_frames", tuple(frames))
+
+    @property
+    def raw(self) -> bytes:
+        return b"".join([frame.raw for frame in self._frames])
+
+    @property
+    def quiet(self) -> bytes:
+        return b"".join([frame.quiet for frame in self._frames])
+
+    @property
+    def terminal(self) -> bool:
+        return False
+
+
 class ChatFold:
     """One stream being folded while it is passed on (`endpoints.base.Fold`)."""
 
-    __slots__ = ("_choices", "_decoder", "_done", "_endpoint", "_folder", "_kept", "_refusal")
+    __slots__ = ("_choices", "_decoder", "_done", "_endpoint", "_folder", "_kept", "_refusal", "_repeating", "_vain")
 
     def __init__(self, endpoint: ChatCompletions, choices: int) -> None:
         self._endpoint = endpoint
         self._choices = choices
         self._decoder = endpoint.decoder()
         self._folder = ChatFolder()
-        self._kept: list[bytes] = []
-        """The events, in case the answer has to be kept as frames. The bytes are those the frames given out hold."""
+        self._kept: list[Frame] = []
+        """What was given out, in case the answer has to be kept as frames."""
+        self._repeating: _Repeating | None = None
+        """What the next event probably is."""
+        self._vain = 0
+        """How often that was wrong, one time after the other."""
         self._refusal: str | None = None
         self._done = False
 
@@ -166,7 +239,14 @@ class ChatFold:
         return self._done
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        return _joined([self._frame(event) for event in self._decoder.decode(chunk)])
+        lines = self._decoder.lines(chunk)
+        if lines is None:
+            frames = _joined([self._frame(event) for event in self._decoder.decode(chunk)])
+        else:
+            frames = _joined(self._frames(lines))
+        if self._refusal is None:
+            self._kept += [frame for frame in frames if not frame.terminal]
+        return frames
 
     def flush(self) -> list[Frame]:
         return _joined([self._frame(event) for event in self._decoder.flush()])
@@ -191,6 +271,35 @@ class ChatFold:
         if not self._done:
             raise _unstorable("no_terminal_marker")
 
+    def _frames(self, lines: list[bytes]) -> list[Frame]:
+        frames: list[Frame] = []
+        at = 0
+        while at < len(lines):
+            run = self._run(lines, at)
+            if run is not None:
+                frames.append(self._again(run))
+                at += 2 * run.events
+            else:
+                event, at = self._decoder.event(lines, at)
+                frames.append(self._frame(event))
+        return frames
+
+    def _run(self, lines: list[bytes], at: int) -> Run | None:
+        """The events from there on that are the last one again with other texts."""
+        if self._repeating is None:
+            return None
+        run = self._repeating.pattern.run(lines, at)
+        self._vain = self._vain + 1 if run is None else 0
+        return run
+
+    def _again(self, run: Run) -> Frame:
+        repeating = cast("_Repeating", self._repeating)
+        if self._refusal is None:
+            if len(repeating.texts) >= _PIECES:
+                repeating.texts[:] = ["".join(repeating.texts)]
+            repeating.texts.append(run.text)
+        return _Again(repeating, run)
+
     def _frame(self, event: Event) -> Frame:
         raw, data, name, torn = event
         if self._done:
@@ -200,6 +309,7 @@ class ChatFold:
         if data.startswith(b"[DONE]"):
             # Said even without its closing blank line, for it can mean nothing else.
             self._done = True
+            self._repeating = None
             return Frame(raw, raw, terminal=True)
         return Frame(raw, raw if torn else self._read(raw, data, name))
 
@@ -214,9 +324,19 @@ class ChatFold:
             self._refuse("error_event")
         quiet = _quiet(raw, data, chunk) if "usage" in chunk else raw
         if self._refusal is None:
-            self._folder.add(chunk)
-            self._kept.append(raw)
+            self._repeating = self._add(raw, data, chunk, quiet)
         return quiet
+
+    def _add(self, raw: bytes, data: bytes, chunk: Members, quiet: bytes) -> _Repeating | None:
+        """Folds the event; gives what the next one probably is."""
+        changing = varying(chunk) if self._vain < _VAIN and raw == b"data: %b\n\n" % data else None
+        pattern = Pattern.of(raw[:-2], chunk, changing.places) if changing is not None else None
+        self._folder.add(chunk)
+        texts = self._folder.texts(changing) if changing is not None and pattern is not None else None
+        if pattern is None or texts is None:
+            return None
+        pieces = _quiet_pieces(pattern.pieces, raw, quiet)
+        return _Repeating(pattern, texts, pieces) if pieces is not None else None
 
     def _refuse(self, reason: str) -> None:
         """The first reason stays; nothing more is gathered."""
@@ -226,7 +346,7 @@ class ChatFold:
 
     def _frames_to_keep(self) -> bytes:
         decoder = self._endpoint.decoder()
-        events = [event for raw in self._kept for event in decoder.decode(raw)]
+        events = [event for frame in self._kept for event in decoder.decode(frame.raw)]
         return b"".join(_event(_cut(orjson.loads(event.data))) for event in events if event.data is not None)
 
 
@@ -433,6 +553,15 @@ def _quiet(raw: bytes, data: bytes, chunk: Members) -> bytes:
     return _event({name: value for name, value in chunk.items() if name != "usage"})
 
 
+def _quiet_pieces(pieces: tuple[bytes, ...], raw: bytes, quiet: bytes) -> tuple[bytes, ...] | None:
+    """The pieces of `raw` as they are in `quiet`, none where they are the same; None when they cannot be told."""
+    if quiet is raw:
+        return ()
+    # Where the null is in the text too, or spelled otherwise, the event was written anew.
+    cut = sum(piece.count(_USAGE_NULL) for piece in pieces) == 1 and quiet == raw.replace(_USAGE_NULL, b"")
+    return tuple(piece.replace(_USAGE_NULL, b"") for piece in pieces) if cut else None
+
+
 def _event(chunk: Members) -> bytes:
     return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
@@ -453,6 +582,8 @@ def _joined(frames: list[Frame]) -> list[Frame]:
 
 
 def _run(frames: list[Frame]) -> Frame:
+    if any(type(frame) is _Again for frame in frames):
+        return _Several(frames)
     raw = b"".join([frame.raw for frame in frames])
     quiet = raw if all(frame.quiet is frame.raw for frame in frames) else b"".join([frame.quiet for frame in frames])
     return Frame(raw, quiet, terminal=frames[0].terminal)

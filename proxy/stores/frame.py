@@ -176,6 +176,8 @@ def _header(entry: Entry) -> bytes:
         "upstream_s": entry.upstream_s,
         "tags": entry.tags,
     }
+    if entry.warm_usd != entry.cost_usd:
+        members["warm_usd"] = entry.warm_usd
     try:
         return orjson.dumps(members)
     except orjson.JSONEncodeError as failure:
@@ -199,6 +201,7 @@ def _entry(name: Digest, members: dict[str, Any], body: bytes) -> Entry:
         usage=Usage(*members["usage"]),
         lacks_usage=members["lacks_usage"],
         cost_usd=members["cost_usd"],
+        warm_usd=members.get("warm_usd", members["cost_usd"]),
         upstream=members["upstream"],
         upstream_request_id=members["upstream_request_id"],
         upstream_s=members["upstream_s"],

@@ -12,9 +12,11 @@ The rules, each for one reason: a folded answer must say nothing that the stream
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import orjson
+
+from proxy.streaming.pattern import Place
 
 PER_DELIVERY: Final = frozenset({"id", "created", "obfuscation"})
 """Members of a chunk that belong to one delivery. `obfuscation` is padding of random length."""
@@ -28,9 +30,66 @@ _LAST_WINS: Final = frozenset({"model", "system_fingerprint", "service_tier", "m
 _JOINED_LISTS: Final = frozenset({"token_ids"})
 # Azure: annotates what the chunk holds, category by category; the plain form has all categories.
 _MERGED_OBJECTS: Final = frozenset({"content_filter_results"})
+_OF_CALL: Final = frozenset({"index", "id", "type", "function"})
 _CALL_TEXTS: Final = frozenset({"arguments", "input"})
 
 Members = dict[str, Any]
+
+
+class Varying(NamedTuple):
+    """Where the text of a chunk is."""
+
+    places: tuple[Place, ...]
+    """Of the text, and of OpenAI's padding where there is any."""
+    choice: int
+    name: str
+    call: int | None
+    """It is arguments of this call."""
+
+
+def varying(chunk: Members) -> Varying | None:
+    """Where the next chunk may be another one and mean no more than its text: to add this very chunk twice adds its
+    text twice, and of everything else the second time changes nothing. None: nowhere, or nobody looked closely."""
+    choices = chunk.get("choices")
+    choice = choices[0] if type(choices) is list and len(choices) == 1 else None
+    if type(choice) is not dict or type(choice.get("index")) is not int or type(choice.get("delta")) is not dict:
+        return None
+    delta = choice["delta"]
+    if not all(_changes_nothing_again(name, value) for name, value in choice.items() if name != "delta"):
+        return None
+    name = _text_name(delta)
+    call = _only_call(delta[name]) if name == "tool_calls" else None
+    if name is None or (name == "tool_calls" and call is None):
+        return None
+    way: Place = ("choices", 0, "delta", name)
+    place = way if call is None else (*way, 0, "function", "arguments")
+    padding: tuple[Place, ...] = (("obfuscation",),) if type(chunk.get("obfuscation")) is str else ()
+    return Varying((place, *padding), choice["index"], name, call)
+
+
+def _changes_nothing_again(name: str, value: object) -> bool:
+    """A member of a choice. What is joined does, and what may come once."""
+    return value is None or type(value) in (str, int, float, bool) or (name in _MERGED_OBJECTS and type(value) is dict)
+
+
+def _text_name(delta: Members) -> str | None:
+    """The member that says something, if it is one and has text."""
+    speaking = [name for name, value in delta.items() if name != "role" and not is_nothing(value)]
+    speaking = speaking or [name for name in delta if name in TEXTS and type(delta[name]) is str][:1]
+    if len(speaking) != 1:
+        return None
+    (name,) = speaking
+    return name if name == "tool_calls" or (name in TEXTS and type(delta[name]) is str) else None
+
+
+def _only_call(calls: object) -> int | None:
+    """The index of the call, if it is one and nothing of it comes but arguments."""
+    call = calls[0] if type(calls) is list and len(calls) == 1 else None
+    if type(call) is not dict or type(call.get("index")) is not int or not call.keys() <= _OF_CALL:
+        return None
+    function = call.get("function")
+    only_arguments = type(function) is dict and function.keys() == {"arguments"} and type(function["arguments"]) is str
+    return call["index"] if only_arguments else None
 
 
 class ChatFolder:
@@ -64,6 +123,11 @@ class ChatFolder:
                 self._add_choice(choice)
         elif choices is not None:
             self._lossless = False
+
+    def texts(self, varying: Varying) -> list[str] | None:
+        """Where the text went of the chunk that was added last: more of it may be appended there. `varying` was said of
+        that chunk. None: it went nowhere."""
+        return self._choices[varying.choice].texts(varying)
 
     def answer(self) -> Members:
         """The answer in plain form without `id` and `created`, choices in ascending order."""
@@ -122,6 +186,12 @@ class _Choice:
                 self._keep(self._add_logprobs(value))
             elif name != "index":
                 self._keep(self._add_member(name, value))
+
+    def texts(self, varying: Varying) -> list[str] | None:
+        if varying.call is None:
+            return self._texts[varying.name]
+        arguments = self._calls[varying.call]["function"]["arguments"]
+        return arguments if type(arguments) is _Pieces else None
 
     def plain(self, index: int) -> Members:
         """The choice in plain form."""

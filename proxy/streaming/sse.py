@@ -12,7 +12,10 @@ from typing import Final, NamedTuple
 
 # Two line ends. Possessive, because a `\r\n` must never be taken for two; a character class first, because it is fast.
 _BLOCK_END: Final = re.compile(rb"[\n\r](?:(?<=\r)\n)?+(?:\n|\r\n?+)")
+_SHORT: Final = 4096
+"""Bytes of an unfinished event that may be copied with each chunk; a long one is gathered in place."""
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_MAY_BE_MARK: Final = _BYTE_ORDER_MARK[:1]
 
 
 class Event(NamedTuple):
@@ -67,6 +70,30 @@ class SseDecoder:
             self._started = True
             return [Event(chunk, chunk[6:-2])]
         return self._decode_slowly(chunk)
+
+    def lines(self, chunk: bytes) -> list[bytes] | None:
+        """The lines of the events that these bytes complete, which are not yet read; an empty one ends an event.
+
+        None, and nothing is taken, where it is not as simple as that: `decode` then.
+        """
+        pending = self._pending
+        end = chunk.rfind(b"\n\n") + 2
+        if end < 2 or b"\r" in chunk or self._lost or self._has_returns or len(pending) > _SHORT:
+            return None
+        events = b"".join((pending, memoryview(chunk)[:end])) if pending else chunk[:end]
+        if len(events) > self._max_plain_bytes or (not self._started and events.startswith(_MAY_BE_MARK)):
+            return None
+        if events.endswith(b"\n\n\n"):  # which two of these are the end of an event depends on what is before them
+            return None
+        pending[:] = chunk[end:]
+        lines = events.split(b"\n")
+        lines.pop()
+        return lines
+
+    def event(self, lines: list[bytes], at: int) -> tuple[Event, int]:
+        """The event that begins with line `at` of what `lines` gave, and the line that the next begins with."""
+        end = lines.index(b"", at + 1) + 1
+        return self._read(b"\n".join(lines[at:end]) + b"\n"), end
 
     def flush(self) -> list[Event]:
         """What is left at the end of the stream. The standard drops it; its bytes and what it says are given."""

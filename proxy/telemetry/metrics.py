@@ -91,7 +91,7 @@ class Families:
         )
         self.saved_usd = Count(
             "askonce_saved_usd",
-            "USD those answers cost when they were made.",
+            "USD that calls of their own would have cost, prompts that the upstream had cached at that price.",
             ("model",),
         )
         self.spent_usd = Count(
@@ -243,7 +243,7 @@ class Row:
             usage = record.usage
             self.prompt_tokens += usage.prompt_tokens
             self.completion_tokens += usage.completion_tokens
-            self.usd += record.cost_usd or 0.0
+            self.usd += record.saved_usd or 0.0
 
 
 class Metrics:

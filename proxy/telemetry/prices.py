@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from proxy.types import Usage
 
 REMEMBERED = 1024
 """Names whose price is remembered; clients choose them, so there is an end."""
+
+
+PREFIX_LEAST, PREFIX_STEP = 1024, 128
+"""Tokens: the shortest prompt that OpenAI caches, and the steps in which it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,14 @@ class Price:
         cached_price = self.input if self.cached_input is None else self.cached_input
         fresh = usage.prompt_tokens - cached
         return (fresh * self.input + cached * cached_price + usage.completion_tokens * self.output) / 1_000_000
+
+    def warm(self, usage: Usage) -> float:
+        """USD of the same call again, soon: the prompt would then be in the upstream's prefix cache, in steps of
+        `PREFIX_STEP` and from `PREFIX_LEAST` on. What an answer from here saves is no more than that; without it the
+        discount would be counted twice, here and on the provider's bill."""
+        prompt = usage.prompt_tokens
+        again = prompt - prompt % PREFIX_STEP if prompt >= PREFIX_LEAST else 0
+        return self.cost(replace(usage, cached_tokens=max(usage.cached_tokens, again)))
 
 
 SNAPSHOT: dict[str, Price] = {
@@ -69,6 +81,11 @@ class Prices:
         """USD; None for a model whose price nobody said."""
         price = self._price(model)
         return None if price is None else price.cost(usage)
+
+    def warm(self, model: str, usage: Usage) -> float | None:
+        """USD of asking the same again soon (`Price.warm`)."""
+        price = self._price(model)
+        return None if price is None else price.warm(usage)
 
     def _price(self, model: str) -> Price | None:
         if model not in self._known:

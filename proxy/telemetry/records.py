@@ -36,8 +36,8 @@ class Served:
     age_s: float = 0.0
     """How old a hit was."""
     usage: Usage = Usage()
-    cost_usd: float | None = None
-    """What the answer cost when it was made; None when that is not known."""
+    saved_usd: float | None = None
+    """What a call of its own would have cost; None when that is not known."""
     bytes_sent: int = 0
     """Of the answer's body."""
     stream: bool = False

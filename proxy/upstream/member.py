@@ -130,8 +130,8 @@ class Member:
             self._bad_looks = 0
             self._succeeded(probe=True)
             return
-        self._bad_looks += 1
-        self._failed(condition.why)
+        self._bad_looks = self._failures if condition.certain else self._bad_looks + 1
+        self._failed(condition.why, certain=condition.certain)
         if self._bad_looks >= self._failures:
             self._let_go()
 
@@ -150,9 +150,9 @@ class Member:
         if self.well and not was_well:
             logger.info("upstream %s: %s is well again", self._upstream, self.endpoint.origin)
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, why: str, *, certain: bool = False) -> None:
         self._heard, was_well = True, self.well
-        self._breaker.failed(why)
+        self._breaker.failed(why, certain=certain)
         self.failed_at = self._steady()
         if was_well and not self.well:
             logger.warning("upstream %s: %s fails: %s", self._upstream, self.endpoint.origin, why)

@@ -119,6 +119,12 @@ class _Connection(ResponseHandler):
     """aiohttp tells a body that its connection broke. Of one that breaks its own framing (a chunk without a size) it
     tells nothing, and whoever reads it would wait until `total_s`."""
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # aiohttp asks for this after each piece that is read from a short buffer, paused or not, and wakes its parser
+        # for nothing: of a stream in small chunks a good part of the work.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def set_exception(self, exc: Any, *cause: Any) -> None:
         super().set_exception(exc, *cause)
         if self._payload is not None and isinstance(exc, aiohttp.http_exceptions.HttpProcessingError):

@@ -76,5 +76,6 @@ def entry(**members: Any) -> Entry:
         "kept_s": 200,
         "usage": Usage(prompt_tokens=10, completion_tokens=5),
         "cost_usd": 0.00123456789,
+        "warm_usd": 0.00123456789,
     }
     return Entry(**(usual | members))

@@ -19,10 +19,11 @@ from proxy.edge.replies import (
     entry_fields,
     error_body,
     error_event,
+    hit_on_wire,
     valid_request_id,
 )
 from proxy.errors import BadRequest, NotCached, UpstreamTimeout
-from proxy.types import CacheStatus, Form, Outcome, Usage
+from proxy.types import PREFIX_CACHED_S, CacheStatus, Form, Outcome, Usage
 from tests.edge.cases import NAME, NOW, Small, case, entry
 
 KEY = NAME.hex().encode()
@@ -80,9 +81,9 @@ def test_a_streamed_hit_is_events_that_no_proxy_holds_back():
 
 
 def test_what_is_not_known_to_be_saved_is_not_said():
-    got = fields(hit(entry=entry(usage=Usage(), cost_usd=None)))
+    got = fields(hit(entry=entry(usage=Usage(), cost_usd=None, warm_usd=None)))
     assert not {b"x-cache-saved-tokens", b"x-cache-saved-usd"} & got.keys()
-    assert fields(hit(entry=entry(cost_usd=0.0)))[b"x-cache-saved-usd"] == b"0.00000000"
+    assert fields(hit(entry=entry(cost_usd=0.0, warm_usd=0.0)))[b"x-cache-saved-usd"] == b"0.00000000"
 
 
 def test_a_stale_answer_has_its_age_and_a_follower_has_none():
@@ -121,10 +122,20 @@ def test_a_refused_store_and_a_bypass_give_their_reason():
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_the_lanes_may_keep_beside_an_entry_is_the_same_for_every_delivery(stream):
     asked = case(stream=stream)
-    kept = entry_fields(entry(), asked, Outcome.HIT)
+    kept = entry_fields(entry(), asked, Outcome.HIT, NOW)
     for now, request_id in ((NOW, b"a"), (NOW + 50, b"b")):
         assert answer_fields(hit(case=asked), request_id, now)[: len(kept)] == kept
     assert not {b"age", b"x-request-id", b"cache-status"} & dict(kept).keys()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_saved_is_less_while_the_prompt_would_have_been_cached_upstream(stream):
+    kept = entry(cost_usd=0.02, warm_usd=0.005)
+    answer = hit(case=case(stream=stream), entry=kept)
+    for age_s, saved in ((0, b"0.00500000"), (PREFIX_CACHED_S, b"0.02000000"), (1, b"0.00500000")):
+        now = kept.finished_at + age_s
+        assert dict(answer_fields(answer, b"a", now))[b"x-cache-saved-usd"] == saved
+        assert b"x-cache-saved-usd: %b\r\n" % saved in hit_on_wire(answer, kept, b"a", b"t", now)[0]
 
 
 # --- bodies

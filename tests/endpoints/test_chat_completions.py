@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy import errors
+from proxy.endpoints import chat_completions
+from proxy.endpoints.base import Folded
 from proxy.endpoints.chat_completions import NOT_IN_KEY, ChatCompletions
-from proxy.types import Asking, Form, Usage
+from proxy.types import Asking, Form, Frame, Usage
 from tests.endpoints.answers import ANSWERS, STAMP, compact, payloads, plain, replayed
 from tests.recordings import (
     AZURE_TEXT,
@@ -518,6 +523,188 @@ def test_a_frame_without_usage_and_usage_sent_with_choices_are_left_alone():
         (given,) = CHAT.fold(1).feed(frame)
         assert given.quiet is given.raw
     assert quiet(USAGE) == b""
+
+
+# --- events that come again with another text -------------------------------------------------------------------------
+
+INSIDES = st.lists(
+    st.sampled_from(
+        [
+            *(b"a", b"word ", b"", b"usage", b",", b'\\"', b"\\\\", b"\\n", b"\\/", b"\\u00e9", b"\\ud83d", b"\\udc4b"),
+            *("é".encode(), "👋".encode(), b"\xf0\x9f", b"\x91\x8b", b'"', b"\\", b"\\x", b"\t", b"\x1f", b"n"),
+            *(b',\\"usage\\":null', b',"usage":null', b'"},"x":{"content":"a', b"\\ud83d\\udc4b"),
+        ]
+    ),
+    max_size=3,
+).map(b"".join)
+"""What may stand between the quotes of a text, whole strings and others."""
+
+OFTEN = st.sampled_from([b"Hello", b" you", b"", b".", b"\\n", "é".encode()])
+SHAPES = [
+    WORD.replace(b'"Hi"', b'"%b"'),
+    WORD.replace(b'"Hi"', b'"%b"').replace(b',"usage":null', b""),
+    WORD.replace(b'"Hi"', b'"%b"').replace(b"a8Kq0", b"zz"),
+    WORD.replace(b'"usage":null', b'"usage" : null').replace(b'"Hi"', b'"%b"'),
+    WORD.replace(b'"usage":null', b'"usage":{"total_tokens":1}').replace(b'"Hi"', b'"%b"'),
+    WORD.replace(b'"Hi"', b'"%b","reasoning_content":""'),
+    WORD.replace(b'"Hi"', b'null,"reasoning_content":"%b"'),
+    WORD.replace(b'"content":"Hi"', b'"role":"assistant","content": "%b"'),
+    WORD.replace(b'"content":"Hi"', b'"refusal":"%b","content":[]'),
+    WORD.replace(b'"content":"Hi"', b'"tool_calls":[{"index":1,"function":{"arguments":"%b"}}]'),
+    WORD.replace(b'"content":"Hi"', b'"tool_calls":[{"index":1,"id":"c","function":{"name":"f","arguments":"%b"}}]'),
+    WORD.replace(b'"content":"Hi"', b'"tool_calls":[{"index":1,"x":1,"function":{"arguments":"%b"}}]'),
+    WORD.replace(b'"content":"Hi"', b'"tool_calls":[{"index":1,"function":{"x":1,"arguments":"%b"}}]'),
+    WORD.replace(b'"index":0', b'"index":1').replace(b'"Hi"', b'"%b"'),
+    WORD.replace(b'"logprobs":null', b'"logprobs":{"content":[{"token":"a"}]}').replace(b'"Hi"', b'"%b"'),
+    WORD.replace(b'"logprobs":null', b'"token_ids":[1],"seen":"x"').replace(b'"Hi"', b'"%b"'),
+    WORD.replace(b'"logprobs":null', b'"seen":"x"').replace(b'"Hi"', b'"%b"'),
+    WORD.replace(b'"logprobs":null', b'"content_filter_results":{"hate":{"a":1}}').replace(b'"Hi"', b'"%b"'),
+    WORD.replace(b'"choices"', b'"content":"Hi","choices"').replace(b'"Hi"', b'"%b"', 1),
+    WORD.replace(b'"choices"', b'"content":"Hi","choices"').replace(b'"Hi"', b'"%b"'),
+    WORD.replace(b"}\n\n", b',"id":"twice"}\n\n').replace(b'"Hi"', b'"%b"'),
+    WORD.replace(b'"Hi"', b'"%b"').replace(b"\n\n", b"\r\n\r\n"),
+    WORD.replace(b'"Hi"', b'"%b"').replace(b"data: ", b"data:"),
+]
+"""Events with a gap for a text, shapes that repeat as nothing but text and shapes that do not."""
+BETWEEN = st.sampled_from(
+    [b": ping\n\n", b"\n", b"\n\n", START, STOP, USAGE, b"data: {}\n\n", b"data: {broken\n\n", DONE]
+)
+
+
+@st.composite
+def spoken(draw: st.DrawFn) -> bytes:
+    """Some events of one shape."""
+    shape = draw(st.sampled_from(SHAPES))
+    texts = draw(st.lists(st.one_of(OFTEN, OFTEN, OFTEN, INSIDES), min_size=1, max_size=12))
+    return b"".join(shape.replace(b"%b", text) for text in texts)
+
+
+STREAMS = st.tuples(
+    st.lists(st.one_of(spoken(), spoken(), BETWEEN), max_size=6),
+    st.sampled_from([b"", STOP + DONE, STOP + USAGE + DONE]),
+).map(lambda parts: b"".join(parts[0]) + parts[1])
+
+
+def told(stream: bytes, cuts: list[int], max_event_bytes: int) -> tuple[list[Frame], Folded | str]:
+    """What a fold of the stream cut there gives, and what it comes to."""
+    fold = ChatCompletions(max_event_bytes=max_event_bytes).fold(1)
+    edges = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
+    frames = [frame for start, end in pairwise(edges) for frame in fold.feed(stream[start:end])] + fold.flush()
+    try:
+        return frames, fold.finish()
+    except errors.Unstorable as refusal:
+        return frames, refusal.reason
+
+
+@settings(max_examples=300)
+@given(STREAMS, st.lists(st.integers(0, 1 << 20), max_size=8), st.sampled_from([1 << 20, 400]))
+def test_what_comes_again_is_what_reading_each_event_comes_to(stream, cuts, max_event_bytes):
+    frames, folded = told(stream, cuts, max_event_bytes)
+    with mock.patch.object(chat_completions, "_VAIN", 0):
+        slow_frames, slowly_folded = told(stream, cuts, max_event_bytes)
+    assert folded == slowly_folded
+    assert [(frame.raw, frame.terminal) for frame in frames] == [(frame.raw, frame.terminal) for frame in slow_frames]
+    assert b"".join(frame.raw for frame in frames) == stream
+    for frame, slow_frame in zip(frames, slow_frames, strict=True):
+        assert frame.quiet == slow_frame.quiet or read(frame.quiet) == read(slow_frame.quiet)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("cut", [1, 50, 1 << 20])
+def test_of_each_shape_the_answer_is_what_reading_each_event_comes_to(shape, cut):
+    stream = b"".join(shape.replace(b"%b", text) for text in (b"a", b"b", b"", b"c\\n", b"usage", b"\\", b"d"))
+    whole = stream.replace(shape.replace(b"%b", b"\\"), b"") + STOP + DONE
+    for said in (stream, whole):
+        cuts = [*range(0, len(said), cut)]
+        _, folded = told(said, cuts, 1 << 20)
+        with mock.patch.object(chat_completions, "_VAIN", 0):
+            assert told(said, cuts, 1 << 20)[1] == folded
+
+
+def test_a_text_that_went_nowhere_goes_nowhere_again():
+    def said(arguments: object) -> bytes:
+        return openai_chunk([part({"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]})])
+
+    folded = fold(START, said({"a": 1}), said("b"), said("c"), STOP, DONE)
+    assert folded.form is Form.FRAMES
+
+
+def test_two_choices_in_one_event_are_both_folded():
+    both = openai_chunk([part({"content": "a"}), part({"content": "b"}, index=1)])
+    ends = openai_chunk([part({}, "stop"), part({}, "stop", index=1)])
+    choices = orjson.loads(fold(both, both * 3, ends, DONE, choices=2).body)["choices"]
+    assert [choice["message"]["content"] for choice in choices] == ["aaaa", "bbbb"]
+
+
+def test_what_comes_again_behind_another_event_is_read_anew():
+    other = WORD.replace(b'"logprobs":null', b'"logprobs":{"content":[]}').replace(b"gpt-4o-mini-2024-07-18", b"other")
+    assert fold(START, STOP, WORD, other, WORD, DONE).model == "gpt-4o-mini-2024-07-18"
+    assert fold(START, STOP, WORD, other, DONE).model == "other"
+
+
+def test_what_comes_again_behind_the_end_marker_is_behind_it():
+    fold = CHAT.fold(1)
+    fold.feed(START + WORD + WORD)
+    assert [frame.terminal for frame in fold.feed(WORD + DONE + WORD)] == [False, True]
+    assert [frame.terminal for frame in fold.feed(WORD)] == [True]
+
+
+def read(stream: bytes) -> list[object]:
+    """What its events say, however they are spelled."""
+    return [said(event.data) for event in CHAT.decoder().decode(stream) if event.data is not None]
+
+
+def said(data: bytes) -> object:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data
+
+
+@pytest.mark.parametrize("shape", SHAPES[:2], ids=["with a null for usage", "without"])
+@pytest.mark.parametrize("at_once", [1, 300])
+def test_an_event_that_comes_again_is_not_parsed(shape, at_once):
+    events = [shape.replace(b"%b", b"%d " % number) for number in range(3000)]
+    fold = CHAT.fold(1)
+    fold.feed(START + events[0])
+    with mock.patch.object(chat_completions.strict_json, "object_of", side_effect=AssertionError):
+        frames = [frame for at in range(1, 3000, at_once) for frame in fold.feed(b"".join(events[at : at + at_once]))]
+    fold.feed(STOP + DONE)
+    assert b"".join(frame.raw for frame in frames) == b"".join(events[1:])
+    assert b"".join(frame.quiet for frame in frames) == b"".join(events[1:]).replace(b',"usage":null', b"")
+    content = orjson.loads(fold.finish().body)["choices"][0]["message"]["content"]
+    assert content == "".join(f"{number} " for number in range(3000))
+
+
+def test_an_event_that_comes_again_alone_costs_no_more_memory_than_what_is_new_in_it():
+    fold = CHAT.fold(1)
+    fold.feed(START + WORD)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    frames = [frame for _ in range(1000) for frame in fold.feed(WORD)]
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(frames) == 1000
+    assert (after - before) / 1000 < len(WORD) * 0.8
+
+
+def test_after_many_events_that_are_all_different_elsewhere_no_pattern_is_made():
+    fold = CHAT.fold(1)
+    for number in range(100):
+        fold.feed(WORD.replace(b"1789000000", b"%d" % number))
+    with mock.patch.object(chat_completions.Pattern, "of", side_effect=AssertionError):
+        fold.feed(WORD)
+
+
+def test_of_an_abandoned_stream_what_comes_again_still_passes():
+    fold = CHAT.fold(1)
+    fold.feed(START + WORD)
+    fold.abandon()
+    (frame,) = fold.feed(WORD * 20)
+    assert (frame.raw, frame.quiet) == (WORD * 20, WORD.replace(b',"usage":null', b"") * 20)
+    fold.feed(STOP + DONE)
+    with pytest.raises(errors.Unstorable, match="abandoned"):
+        fold.finish()
 
 
 # --- kept as frames ---------------------------------------------------------------------------------------------------

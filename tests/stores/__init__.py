@@ -52,6 +52,7 @@ def full_entry(number: int = 0, **other: Any) -> Entry:
         "usage": Usage(12, 34, 5),
         "lacks_usage": True,
         "cost_usd": 0.00125,
+        "warm_usd": 0.00075,
         "upstream": "openai",
         "upstream_request_id": "req_0123",
         "upstream_s": 1.5,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,3 +131,49 @@ def test_over_a_limit_bytes_still_pass_and_nothing_more_is_read(limits, size):
 def test_an_event_at_the_limit_is_read():
     events = decoder(max_event_bytes=20).decode(b"data: 12345678901\n\n: c\ndata: 123456789\n\n"[:19])
     assert [event.data for event in events] == [b"12345678901"]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"data: {}", b"data:1", b": c", b"event: e", b"\n", b"\r", b"\n\n", b"\n\n", b"x", b"\xef\xbb\xbf"]
+        )
+    ),
+    st.lists(st.integers(0, 100)),
+)
+def test_events_given_as_lines_are_those_that_are_decoded(parts, cuts):
+    stream = b"".join(parts)
+    edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    by_line, decoding = decoder(), decoder()
+    for start, end in pairwise(edges):
+        chunk = stream[start:end]
+        taken = by_line.lines(chunk)
+        given = by_line.decode(chunk) if taken is None else read(by_line, taken)
+        assert given == decoding.decode(chunk)
+    assert by_line.flush() == decoding.flush()
+
+
+def read(fresh: SseDecoder, lines: list[bytes]) -> list[Event]:
+    found: list[Event] = []
+    at = 0
+    while at < len(lines):
+        event, at = fresh.event(lines, at)
+        found.append(event)
+    return found
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [b"data: a", b"data: a\r\n\r\n", b"data: a\n\n\n", b"\xef\xbb\xbfdata: a\n\n", b"data: " + b"a" * 200 + b"\n\n"],
+)
+def test_what_is_not_simple_is_left_for_decode(chunk):
+    fresh = decoder(max_line_bytes=100)
+    assert fresh.lines(chunk) is None
+    assert b"".join(event.raw for event in fresh.decode(chunk) + fresh.flush()) == chunk
+
+
+def test_a_long_unfinished_event_is_not_copied_with_every_chunk():
+    fresh = decoder()
+    assert fresh.lines(b"data: a\n\n" + b"data: " + b"a" * 5000) == [b"data: a", b""]
+    assert fresh.lines(b"a\n\n") is None
+    assert [event.data for event in fresh.decode(b"a\n\n")] == [b"a" * 5001]

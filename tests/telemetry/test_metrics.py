@@ -15,7 +15,7 @@ from proxy.types import Outcome, StoreReport, Usage
 
 HIT = Served(
     endpoint="/v1/chat/completions", model="gpt-4.1", outcome=Outcome.HIT, status=200, seconds=0.0002,
-    first_byte_s=0.0001, tier="memory", age_s=90.0, usage=Usage(10, 20), cost_usd=0.5,
+    first_byte_s=0.0001, tier="memory", age_s=90.0, usage=Usage(10, 20), saved_usd=0.5,
 )  # fmt: skip
 MISS = replace(HIT, outcome=Outcome.MISS, seconds=3.0, first_byte_s=0.4, tier="", age_s=0.0)
 
@@ -68,7 +68,7 @@ def test_times_fall_into_buckets_that_hold_all_below_them() -> None:
 def test_what_needed_no_call_of_its_own_was_saved(outcome: Outcome) -> None:
     metrics = make()
     metrics.served(replace(HIT, outcome=outcome))
-    metrics.served(replace(HIT, outcome=outcome, cost_usd=None))
+    metrics.served(replace(HIT, outcome=outcome, saved_usd=None))
     assert scraped(metrics, "askonce_saved_tokens_total", model="gpt-4.1", kind="prompt") == 20
     assert scraped(metrics, "askonce_saved_tokens_total", kind="completion") == 40
     assert scraped(metrics, "askonce_saved_usd_total", model="gpt-4.1") == 0.5

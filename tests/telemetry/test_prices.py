@@ -22,6 +22,25 @@ def test_cached_tokens_cost_their_own_price() -> None:
 
 
 @pytest.mark.parametrize(
+    ("prompt", "cached", "again"),
+    [
+        (1023, 0, 0),  # too short to be cached
+        (1024, 0, 1024),
+        (2000, 0, 1920),  # in steps of 128
+        (2000, 1990, 1990),  # the upstream knows better
+        (100, 64, 64),
+    ],
+)
+def test_asked_again_soon_the_prompt_would_cost_what_cached_input_costs(prompt: int, cached: int, again: int) -> None:
+    price = Price(2.0, 8.0, 0.5)
+    usage = Usage(prompt, 300, cached)
+    assert price.warm(usage) == price.cost(Usage(prompt, 300, again)) <= price.cost(usage)
+    assert Price(2.0, 8.0).warm(usage) == Price(2.0, 8.0).cost(usage)
+    assert Prices({"m": price}).warm("m", usage) == price.warm(usage)
+    assert Prices({}).warm("m", usage) is None
+
+
+@pytest.mark.parametrize(
     ("model", "usd"),
     [
         ("llama-3-70b", 2.0),  # the longest glob

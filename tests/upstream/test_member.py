@@ -117,6 +117,15 @@ async def test_looks_that_fail_count_too(endpoint: Endpoint) -> None:
     assert (member.well, member.why) == (False, ILL.why)
 
 
+async def test_one_that_says_itself_that_it_does_not_serve_is_left_alone_at_once(endpoint: Endpoint) -> None:
+    member = member_of(endpoint)
+    member.looked(Condition(well=False, why="it sleeps", certain=True))
+    assert (member.well, member.why) == (False, "it sleeps")
+    member.looking()
+    member.looked(WELL)
+    assert member.well
+
+
 async def test_only_a_look_makes_it_well_again_where_looks_are_taken(endpoint: Endpoint) -> None:
     member = member_of(endpoint)
     await calls(member, endpoint, 503, 503, 503, 200, 200)

@@ -30,6 +30,8 @@ class Condition:
     """It can be asked now."""
     why: str = ""
     """What is wrong, in a sentence for the operator; never a path, a query or a credential."""
+    certain: bool = False
+    """It says itself that it does not serve (it sleeps, its engine is dead): a silence may pass, this does not."""
     waiting: int = 0
     running: int = 0
     kv_usage: float = 0.0

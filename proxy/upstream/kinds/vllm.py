@@ -128,6 +128,7 @@ class VllmKind:
         return Condition(
             well=not why,
             why=why,
+            certain=bool(why),
             waiting=gauges.waiting,
             running=gauges.running,
             kv_usage=gauges.kv_usage,

@@ -255,6 +255,7 @@ async def test_one_that_sleeps_is_not_well(level):
     condition = await kind().look(server(metrics=sleeping(level=level)))
     assert not condition.well
     assert condition.why == f"it sleeps (level {level}): wake it with POST /wake_up"
+    assert condition.certain
     assert condition.identity is not None
     assert condition.identity.discarded_at == (NOW if level == 2 else 0.0)
 
