@@ -264,21 +264,17 @@ class Edge:
             repeatable=repeatable(exchange.method, target),
             budget_s=patience_s(onward),
         )
+        length = exchange.fields.get(b"content-length")
+        if (length or b"0") == b"0" and b"transfer-encoding" not in exchange.fields:
+            exchange.without_body()
+            return call if length is None else replace(call, headers=(*onward, (b"content-length", length)))
         if not (self._upstreams.reads_bodies and is_json(exchange.fields.get(b"content-type", b""))):
-            length = exchange.fields.get(b"content-length")
             headers = onward if length is None else (*onward, (b"content-length", length))
-            return replace(call, headers=headers, body=self._outgoing(exchange))
+            return replace(call, headers=headers, body=exchange.chunks())
         body = await exchange.body(self._settings.limits)
         found = model_in_body(body) if len(body) <= LARGE_BODY else await asyncio.to_thread(model_in_body, body)
         plain = tuple(pair for pair in onward if pair[0] != b"content-encoding")
         return replace(call, headers=plain, body=body, model=named or found)
-
-    def _outgoing(self, exchange: Exchange) -> bytes | AsyncIterable[bytes]:
-        framed = exchange.fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in exchange.fields
-        if framed:
-            return exchange.chunks()
-        exchange.without_body()
-        return b""
 
     async def _relay(self, exchange: Exchange, reply: Reply) -> None:
         fields = [*sendable(reply.headers)]

@@ -46,8 +46,8 @@ def model_in_body(body: bytes) -> str:
 
 
 def is_json(content_type: bytes) -> bool:
-    """Whether a body of this type can say what model it is for."""
-    return _JSON.match(content_type) is not None
+    """Whether a body of this type can say what model it is for. Without a type too: servers take it for JSON then."""
+    return not content_type or _JSON.match(content_type) is not None
 
 
 def repeatable(method: str, target: str) -> bool:

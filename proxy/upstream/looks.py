@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
 
 from proxy.errors import UpstreamError
 from proxy.telemetry.tasks import Tasks
@@ -107,7 +108,7 @@ class Looks:
         return condition
 
     async def _seen(self, member: Member) -> Condition:
-        seen = await self._tried(self._kind.look(member.endpoint))
+        seen = await self._tried(partial(self._kind.look, member.endpoint))
         match seen:
             case Condition():
                 return seen
@@ -120,16 +121,16 @@ class Looks:
         return Condition(well=False, why=f"what it says of itself could not be understood ({type(seen).__name__})")
 
     async def _noted(self, member: Member, identity: Identity) -> None:
-        failure = await self._tried(self._epochs.saw(member.endpoint.address, identity))
+        failure = await self._tried(partial(self._epochs.saw, member.endpoint.address, identity))
         if failure is not None:
             # No fault of the endpoint's. The next look tells it again.
             logger.error("what is behind %s could not be noted", member.endpoint.origin, exc_info=failure)
 
-    async def _tried(self, asked: Coroutine[Any, Any, T]) -> T | BaseException:
+    async def _tried(self, ask: Callable[[], Awaitable[T]]) -> T | BaseException:
         """What it gives or raises. Whatever that is, looking must go on: an endpoint that failed would stay failing."""
-        (given,) = await asyncio.gather(self._in_time(asked), return_exceptions=True)
+        (given,) = await asyncio.gather(self._in_time(ask), return_exceptions=True)
         return given
 
-    async def _in_time(self, asked: Coroutine[Any, Any, T]) -> T:
+    async def _in_time(self, ask: Callable[[], Awaitable[T]]) -> T:
         async with asyncio.timeout(self._timeout_s):
-            return await asked
+            return await ask()

@@ -66,7 +66,7 @@ def test_a_body_may_name_the_model(body: bytes, model: str) -> None:
         (b"application/vnd.x+json", True),
         (b"application/jsonlines", False),
         (b"multipart/form-data", False),
-        (b"", False),
+        (b"", True),
     ],
 )
 def test_json_is_known_by_its_type(kind: bytes, is_one: bool) -> None:

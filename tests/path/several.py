@@ -53,15 +53,20 @@ def flags_for(upstreams: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str
 
 @asynccontextmanager
 async def several(
-    askonce: Start, first: Provider, *upstreams: dict[str, Any], flags: dict[str, Any] | None = None, **parts: Any
+    askonce: Start,
+    first: Provider,
+    *upstreams: dict[str, Any],
+    flags: dict[str, Any] | None = None,
+    answer: Callable[[Asked], Script] | None = None,
+    **parts: Any,
 ) -> AsyncIterator[tuple[Running, list[Provider]]]:
     """A proxy before as many providers as there are upstreams, named by their letters and answering by `says`, unless
-    an upstream has a `base_url` of its own. The first provider is the test's."""
+    an upstream has a `base_url` of its own. The first provider is the test's; it may have another `answer`."""
     async with AsyncExitStack() as stack:
         providers = [first, *[await stack.enter_async_context(Provider()) for _ in upstreams[1:]]]
         whole = []
         for letter, provider, members in zip("abcdef", providers, upstreams, strict=False):
-            provider.always(says(letter, f"model-{letter}"))
+            provider.always(answer if answer and provider is first else says(letter, f"model-{letter}"))
             whole.append({"name": letter, "base_url": provider.url} | members)
         given, environ = flags_for(whole)
         proxy = await stack.enter_async_context(askonce(given | (flags or {}), environ, **parts))
