@@ -12,25 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.provider import DONE
 from tests.running import Running, Start, said
-from tests.upstream.test_three_processes import DELAY_S, SLOW_S, Server
+from tests.upstream.processes import Server, Three, servers
+
+__all__ = ["servers"]
 
 CALLERS = 12
-
-
-@pytest.fixture
-def servers() -> Iterator[tuple[Server, Server, Server]]:
-    three = Server(DELAY_S), Server(DELAY_S), Server(SLOW_S)
-    try:
-        for server in three:
-            server.start()
-        yield three
-    finally:
-        for server in three:
-            server.kill()
 
 
 @dataclass
@@ -95,9 +84,7 @@ async def until(proxy: Running, *wanted: str) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_no_caller_sees_an_error_while_one_of_three_is_well(
-    askonce: Start, servers: tuple[Server, Server, Server]
-) -> None:
+async def test_no_caller_sees_an_error_while_one_of_three_is_well(askonce: Start, servers: Three) -> None:
     killed, hanging, slow = servers
     for server in servers:
         await server.listening()

@@ -5,26 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import pytest
 
 from proxy.errors import UpstreamError, UpstreamInterrupted
 from proxy.types import Call
 from proxy.upstream.balancing.least_loaded import LeastLoaded
 from proxy.upstream.kinds.base import Condition, Wire
-from tests.redis_servers import free_port
 from tests.upstream.fleets import Scripted, ScriptedKind, scripted, until
+from tests.upstream.processes import Server, Three, servers
 from tests.upstream.server_process import plain, streamed
 
+__all__ = ["servers"]
+
 CALLERS = 12
-DELAY_S, SLOW_S = 0.02, 0.2
 
 
 class Models(ScriptedKind):
@@ -33,52 +29,6 @@ class Models(ScriptedKind):
     async def look(self, wire: Wire) -> Condition:
         status, _ = await wire.get("/models")
         return Condition(well=status < 500)
-
-
-class Server:
-    """A process that can be started again at the same place; `delay_s`: how long it thinks."""
-
-    def __init__(self, delay_s: float) -> None:
-        self.port = free_port()
-        self.origin = f"127.0.0.1:{self.port}"
-        self.url = f"http://{self.origin}/v1"
-        self._delay_s = delay_s
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        script = Path(__file__).with_name("server_process.py")
-        self._process = subprocess.Popen([sys.executable, script, str(self.port), str(self._delay_s)])
-
-    async def listening(self) -> None:
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            except OSError:
-                await asyncio.sleep(0.02)  # Another process's start cannot be awaited, only asked after.
-            else:
-                writer.close()
-                return
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-
-@pytest.fixture
-def servers() -> Iterator[tuple[Server, Server, Server]]:
-    three = Server(DELAY_S), Server(DELAY_S), Server(SLOW_S)
-    try:
-        for server in three:
-            server.start()
-        yield three
-    finally:
-        for server in three:
-            server.kill()
 
 
 @dataclass
@@ -138,7 +88,7 @@ class Load:
         self.served[reply.origin] += 1
 
 
-async def test_no_call_fails_while_one_of_three_is_well(servers: tuple[Server, Server, Server]) -> None:
+async def test_no_call_fails_while_one_of_three_is_well(servers: Three) -> None:
     killed, hanging, slow = servers
     for server in servers:
         await server.listening()
