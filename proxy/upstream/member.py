@@ -126,6 +126,8 @@ class Member:
         self._condition = condition
         # The calls of this process are among those that run or wait there.
         self._elsewhere = max(0, condition.running + condition.waiting - self.in_flight)
+        if not (self._heard or condition.well):
+            logger.warning("upstream %s: %s does not answer: %s", self._upstream, self.endpoint.origin, condition.why)
         if condition.well:
             self._bad_looks = 0
             self._succeeded(probe=True)

@@ -161,6 +161,16 @@ async def test_a_change_is_logged_once_each_way(endpoint: Endpoint, caplog: pyte
     ]
 
 
+async def test_one_that_does_not_answer_the_first_look_is_told_of_at_once(
+    endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    member = member_of(endpoint)
+    for _ in range(2):
+        member.looked(ILL)
+    assert [record.getMessage() for record in caplog.records] == [f"upstream local: h:8000 does not answer: {ILL.why}"]
+    assert member.well
+
+
 async def test_it_says_when_it_last_failed(endpoint: Endpoint) -> None:
     time = Time()
     member = member_of(endpoint, time=time)
