@@ -58,6 +58,8 @@ class Case:
     upstream: Upstream
     """Who is asked, and in whose name the answer is kept."""
     name: Digest
+    epoch: str
+    """What stood behind the model's name when the question was named (`Upstream.epoch`)."""
     model: str
     stream: bool
     include_usage: bool
@@ -106,6 +108,14 @@ class Answer:
         """The upstream's end-to-end fields; none for an entry."""
         source = self.seat or self.reply
         return source.headers if source is not None else ()
+
+    @property
+    def key(self) -> str:
+        """What removal and feedback know this answer by (`X-Cache-Key`): the name it is kept under, or for a match the
+        name of the question that it was matched with."""
+        if self.entry is not None and self.match is None:
+            return self.entry.name.hex()
+        return header(self.headers, KEPT_AS) or self.case.name.hex()
 
     async def aclose(self) -> None:
         """The caller is served, or gone. More than once is harmless."""
@@ -195,7 +205,7 @@ def call_for(case: Case, request: Request) -> Call:
         model=case.model,
         scope=case.scope,
         repeatable=True,
-        budget_s=patience_s(request.onward),
+        portable=True,
     )
 
 

@@ -24,12 +24,12 @@ from functools import partial
 from proxy.errors import AskOnceError, Overloaded, UpstreamInterrupted
 from proxy.match import Match
 from proxy.telemetry.tasks import Tasks
-from proxy.types import Digest, Entry, Frame, Pairs
+from proxy.types import Digest, Entry, Frame, Pairs, Patience
 
 REMEMBERED = 4096
 """How many recent landings and unstorable outcomes are remembered: a bound on memory, not a promise."""
 
-PASSING = frozenset({"store", "ttl"})
+PASSING = frozenset({"store", "ttl", "model_changed"})
 """Reasons that say nothing of the answer: the store failed, or this caller wanted it short-lived. The next caller may
 well share, and while a store is down sharing is all that keeps a crowd from the upstream."""
 
@@ -62,8 +62,10 @@ class Landing:
 class Flight:
     """One upstream call in the air. Only its own task writes to it."""
 
-    def __init__(self, name: Digest, *, streaming: bool, bounds: Bounds, born: float) -> None:
+    def __init__(self, name: Digest, *, streaming: bool, bounds: Bounds, born: float, patience_s: float | None) -> None:
         self.name = name
+        self.patience = Patience(patience_s)
+        """Of whoever waits longest."""
         self.streaming = streaming
         self.born = born
         self.status = 0
@@ -292,20 +294,22 @@ class Flights:
         self.count = 0
         """Flights in the air, alone or shared."""
 
-    def board(self, name: Digest, fly: Fly, *, streaming: bool) -> Seat:
-        """A seat on the flight that answers this question already, or on a new one."""
+    def board(self, name: Digest, fly: Fly, *, streaming: bool, patience_s: float | None = None) -> Seat:
+        """A seat on the flight that answers this question already, or on a new one. `patience_s`: how long this caller
+        goes on waiting; None: as long as it takes."""
         flight = self._board.get(name)
         if flight is not None and flight.joinable(self._clock()):
+            flight.patience.stretch(patience_s, self._clock() - flight.born)
             return flight.sit(shared=True)
         if self.unstorable(name):
-            return self.alone(name, fly, streaming=streaming)
-        flight = self._take_off(name, fly, streaming=streaming)
+            return self.alone(name, fly, streaming=streaming, patience_s=patience_s)
+        flight = self._take_off(name, fly, streaming=streaming, patience_s=patience_s)
         self._board[name] = flight
         return flight.sit(shared=False)
 
-    def alone(self, name: Digest, fly: Fly, *, streaming: bool) -> Seat:
+    def alone(self, name: Digest, fly: Fly, *, streaming: bool, patience_s: float | None = None) -> Seat:
         """A flight that nobody else joins: for a caller who wants a new answer, or one that cannot be shared."""
-        return self._take_off(name, fly, streaming=streaming).sit(shared=False)
+        return self._take_off(name, fly, streaming=streaming, patience_s=patience_s).sit(shared=False)
 
     def close(self, name: Digest | None = None) -> None:
         """Nobody joins what is in the air now, for one question or for all: after a purge, answers are wanted that were
@@ -337,8 +341,8 @@ class Flights:
         """Let what is in the air land and be kept; cancel what takes longer."""
         await self._tasks.drain(timeout_s)
 
-    def _take_off(self, name: Digest, fly: Fly, *, streaming: bool) -> Flight:
-        flight = Flight(name, streaming=streaming, bounds=self._bounds, born=self._clock())
+    def _take_off(self, name: Digest, fly: Fly, *, streaming: bool, patience_s: float | None) -> Flight:
+        flight = Flight(name, streaming=streaming, bounds=self._bounds, born=self._clock(), patience_s=patience_s)
         self.count += 1
         flight.task = self._tasks.spawn(self._run(flight, fly), name=f"flight {name.hex()[:8]}")
         flight.task.add_done_callback(partial(self._ended, flight))

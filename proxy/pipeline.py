@@ -36,6 +36,7 @@ from proxy.case import (
     header,
     hit,
     is_event_stream,
+    patience_s,
     semantic,
     serves,
     stale,
@@ -65,18 +66,22 @@ from proxy.types import (
     Frame,
     Outcome,
     Pairs,
+    Patience,
     Question,
     Reply,
     Scope,
     Usage,
     Verdict,
 )
-from proxy.upstream.base import Upstream, Upstreams, worth_another
+from proxy.upstream.base import Told, Upstream, Upstreams, worth_another
 
 logger = logging.getLogger("askonce.path")
 
 STALE_ON = frozenset({500, 502, 503, 504})
 """Upstream statuses that a stale answer may stand in for (RFC 5861 section 4). 429 is the caller's own doing."""
+
+NO_STAND_IN = frozenset({401, 403, 404})
+"""Statuses of a fallback that say something of its configuration and nothing to the caller."""
 
 ALWAYS_VARY = frozenset({b"openai-beta", b"anthropic-beta", b"anthropic-version"})
 """Request fields that change what an upstream does: always part of the name."""
@@ -151,10 +156,11 @@ class Pipeline:
             scope=scope,
             upstream=upstream,
             name=self._name(request, question, rule, scope, upstream),
+            epoch=upstream.epoch(question.model),
             model=question.model,
             stream=question.stream,
             include_usage=question.include_usage,
-            asks_usage=upstream.stream_usage,
+            asks_usage=_all_ask_usage(upstream),
             choices=question.choices,
             echoes=question.echoes,
             verdict=verdict,
@@ -314,7 +320,7 @@ class Pipeline:
             raise NotCached("this request may not be answered from the cache, and only-if-cached forbids the upstream")
         reason = case.verdict.reason
         self._metrics.bypassed(reason)
-        reply = await self.send(call_for(case, request))
+        reply = await self._send_own(case, request)
         status = CacheStatus(fwd="bypass", detail=reason)
         return Answer(Outcome.BYPASS, status, case, reply=reply, reason=reason)
 
@@ -375,51 +381,68 @@ class Pipeline:
     async def _relay(self, case: Case, request: Request, found: Found | None) -> Answer:
         """`no-store`: the caller's own call, kept nowhere, shared with nobody."""
         self._metrics.store_skipped(case.verdict.reason)
-        reply = await self.send(call_for(case, request))
+        reply = await self._send_own(case, request)
         status = CacheStatus(fwd=why_forward(case, found))
         return Answer(Outcome.MISS, status, case, reply=reply, reason=case.verdict.reason)
 
     async def send(self, call: Call) -> Reply:
         """To the upstream that serves the call's model, or else to its fallback. Failures are counted there."""
         upstream, began = self._upstreams.of(call.model), self._steady()
+        first: Unserved | None = None
         while True:
-            reply = await self._try(upstream, call, began)
-            if reply is not None:
-                return reply
-            upstream = upstream.fallback or upstream
+            sent = await self._try(upstream, call, began)
+            if not isinstance(sent, Unserved):
+                return await self._first_or(first, sent) if first is not None else sent
+            first, upstream = first or sent, upstream.fallback or upstream
 
-    async def _try(self, upstream: Upstream, call: Call, began: float) -> Reply | None:
-        """What it replies. None: it cannot serve, and there is a fallback and time to ask it."""
+    async def _send_own(self, case: Case, request: Request) -> Reply:
+        """A call that nobody shares."""
+        patience = Patience(patience_s(request.onward))
+        return await self.send(dataclasses.replace(call_for(case, request), patience=patience))
+
+    async def _try(self, upstream: Upstream, call: Call, began: float) -> Reply | Unserved:
+        """What it replies; or that it cannot serve, where there is a fallback and time to ask it."""
         try:
             reply = await upstream.send(call)
-        except UpstreamError:
+        except UpstreamError as error:
             if not self._may_fall_back(upstream, call, began):
                 raise
+            unserved = Unserved(error=error)
         else:
             if not upstream.cannot_serve(reply) or not self._may_fall_back(upstream, call, began):
                 return reply
-            await reply.aclose()
+            unserved = Unserved(reply=await _told(reply))
         self._metrics.fell_back(upstream.name)
-        return None
+        return unserved
+
+    async def _first_or(self, first: Unserved, reply: Reply) -> Reply:
+        """A fallback that refuses us, or has no such model or path, has not stood in: what the first said counts."""
+        if reply.status not in NO_STAND_IN:
+            return reply
+        await reply.aclose()
+        return first.again()
 
     def _may_fall_back(self, upstream: Upstream, call: Call, began: float) -> bool:
         return (
             upstream.fallback is not None
-            and call.repeatable
+            and upstream.vouches_for(call.scope)
+            and call.portable
             and isinstance(call.body, bytes)
-            and worth_another(call.budget_s, self._steady() - began)
+            and worth_another(call.patience, self._steady() - began)
         )
 
     # -- board ---------------------------------------------------------------------------------------------------
 
     async def _board(self, case: Case, request: Request, found: Found | None) -> Answer:
         """Take a seat on the flight that asks this question already, or start one."""
+        patience = patience_s(request.onward)
         if case.verdict.read:
             fly = partial(self._fly_for_all, case, request, found)
-            seat = self._flights.board(self._flight_name(case), fly, streaming=case.stream)
+            seat = self._flights.board(self._flight_name(case), fly, streaming=case.stream, patience_s=patience)
         else:
             # `no-cache` wants an answer newer than itself: not one that was asked for before it came.
-            seat = self._flights.alone(case.name, partial(self._fly_alone, case, request), streaming=case.stream)
+            fly = partial(self._fly_alone, case, request)
+            seat = self._flights.alone(case.name, fly, streaming=case.stream, patience_s=patience)
         if seat.shared:
             self._metrics.followers()
         try:
@@ -573,7 +596,10 @@ class Pipeline:
     async def _follow(self, case: Case, running: Running, flight: Flight) -> Landing | None:
         """Another replica's call, passed on as it comes. None: it is gone, or of no use here."""
         flight.followed = True
-        if not await running.begun():
+        if not await running.begun() or not running.status:
+            return None  # it was lost, or asked nobody: what it found is stored under a name of its own
+        if running.status in STALE_ON and case.upstream.fallback is not None:
+            running.useless = True  # whether there was time for the fallback was for its caller to say, not for ours
             return None
         self._metrics.leased("followed")
         self._metrics.followers()
@@ -600,11 +626,14 @@ class Pipeline:
         """The flight's work, in the flight's task: ask, pass on, keep. Outlives every caller."""
         flight.followed = False
         own, began = case, self._steady()
+        first: Unserved | None = None
         while True:
             asked = Asked(self._store.generation, self._clock())
-            reply = await self._try(case.upstream, self._call(case, request), began)
-            if reply is not None:
+            sent = await self._try(case.upstream, self._call(case, request, flight), began)
+            if not isinstance(sent, Unserved):
+                reply = await self._first_or(first, sent) if first is not None else sent
                 break
+            first = first or sent
             case = self._at_fallback(case, request)
             found = await self._look_once(case) if case.verdict.read else None
             if found is not None and found.match is None and self.fit(case, found) is not None:
@@ -621,8 +650,8 @@ class Pipeline:
             self._learn(sought, before, landing.entry)
         return landing
 
-    def _call(self, case: Case, request: Request) -> Call:
-        call = call_for(case, request)
+    def _call(self, case: Case, request: Request, flight: Flight) -> Call:
+        call = dataclasses.replace(call_for(case, request), patience=flight.patience)
         if case.stream and self._quiet(case):
             return dataclasses.replace(call, body=case.endpoint.ask_usage(request.body))
         return call
@@ -636,7 +665,7 @@ class Pipeline:
                 case,
                 upstream=upstream,
                 name=self._name(request, question, case.rule, case.scope, upstream),
-                asks_usage=case.asks_usage and upstream.stream_usage,
+                epoch=upstream.epoch(case.model),
             )
         )
 
@@ -741,8 +770,9 @@ class Pipeline:
     def _entry(self, case: Case, folded: Folded, reply: Reply, asked: Asked) -> Entry:
         now = self._clock()
         life = lifetime(case.rule, case.directives, self._random)
+        kept_as = header(reply.headers, KEPT_AS)
         return Entry(
-            name=case.name,
+            name=Digest(bytes.fromhex(kept_as)) if kept_as else case.name,
             endpoint=case.endpoint.path,
             model=folded.model or case.model,
             form=folded.form,
@@ -770,6 +800,9 @@ class Pipeline:
             return "too_large"
         if entry.fresh_s <= 0:
             return "ttl"
+        if case.upstream.epoch(case.model) != case.epoch:
+            # Named for what stood behind the model when it was asked: something else may have answered.
+            return "model_changed"
         if case.rule.honor_no_store and "no-store" in header(reply.headers, b"cache-control").lower():
             return "upstream_no_store"
         return ""
@@ -789,6 +822,35 @@ class Pipeline:
     def _skip(self, reason: str) -> Landing:
         self._metrics.store_skipped(reason)
         return Landing(entry=None, stored=False, reason=reason)
+
+
+def _all_ask_usage(upstream: Upstream | None) -> bool:
+    """A flight is shared by those who want usage and those who do not, wherever it ends."""
+    while upstream is not None:
+        if not upstream.stream_usage:
+            return False
+        upstream = upstream.fallback
+    return True
+
+
+class Unserved(NamedTuple):
+    """How an upstream said that it cannot serve."""
+
+    error: UpstreamError | None = None
+    reply: Told | None = None
+
+    def again(self) -> Told:
+        """That again. Raises `errors.UpstreamError`."""
+        if self.reply is None:
+            raise self.error or UpstreamError("the upstream cannot serve")
+        return self.reply
+
+
+async def _told(reply: Reply) -> Told:
+    try:
+        return await Told.of(reply)
+    finally:
+        await reply.aclose()
 
 
 class Where(NamedTuple):

@@ -267,6 +267,22 @@ class CacheStatus(NamedTuple):
     detail: str = ""
 
 
+@dataclass(slots=True)
+class Patience:
+    """How long somebody goes on waiting for a call. The only value here that changes: others may join.
+
+    A call is not cut short by it (its answer may still be kept), but none is begun anew for whoever will be gone.
+    """
+
+    seconds: float | None = None
+    """From the call's beginning; None: as long as it takes, or nobody said."""
+
+    def stretch(self, seconds: float | None, since_s: float) -> None:
+        """Somebody joins `since_s` after the beginning, and will wait so long from now."""
+        if self.seconds is not None:
+            self.seconds = None if seconds is None else max(self.seconds, since_s + seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request to an upstream.
@@ -286,10 +302,11 @@ class Call:
     scope: Scope = Scope(b"")
     """Whose it is; empty where nobody was told apart."""
     repeatable: bool = False
-    """Asking twice does no harm: it may be sent again, elsewhere, although the first may have arrived."""
-    budget_s: float | None = None
-    """How long the caller goes on waiting; None where it did not say. A call is not cut short by it (its answer may
-    still be kept), but none is begun anew for a caller who will be gone."""
+    """Asking twice does no harm: it may be sent again, to another endpoint, although the first may have arrived."""
+    portable: bool = False
+    """It asks a model and nothing else, so another upstream may answer it as well. What is kept in an account (files,
+    batches) is looked for there only."""
+    patience: Patience = field(default_factory=Patience)
 
 
 class Reply(Protocol):

@@ -159,6 +159,7 @@ def _fleet(settings: Settings, upstream: Upstream, house: Surroundings, fallback
         random=house.random,
         steady=time.monotonic,
         called_there=ModelMap(upstream.model_map).name_of,
+        vouches=upstream.fallback_for == "known" and upstream.sends(alone=len(settings.upstreams) == 1) == "caller",
     )
 
 

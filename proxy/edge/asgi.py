@@ -17,7 +17,7 @@ from proxy.edge.cache_status import render
 from proxy.edge.exchange import ClientLeft, Exchange, Limits
 from proxy.edge.feedback_body import FeedbackBody
 from proxy.edge.observer import Observer
-from proxy.edge.passing import is_json, model_in_body, model_in_target, operation_of, repeatable
+from proxy.edge.passing import may_be_json, model_in_body, model_in_target, operation_of, portable, repeatable
 from proxy.edge.paths import Paths
 from proxy.edge.reception import Reception
 from proxy.edge.replies import (
@@ -41,7 +41,7 @@ from proxy.pipeline import Pipeline
 from proxy.telemetry.ids import Ids
 from proxy.telemetry.tasks import Tasks
 from proxy.tenancy.base import Tenancy
-from proxy.types import CacheStatus, Call, Entry, Outcome, Reply
+from proxy.types import CacheStatus, Call, Entry, Outcome, Patience, Reply
 from proxy.upstream.base import Upstreams
 from proxy.upstream.headers import refuse_connection_tricks, to_upstream
 
@@ -51,6 +51,8 @@ LARGE_BODY = 1 << 20
 """Bytes above which a body is parsed in a thread: some 10 ms of parsing would hold every other caller up."""
 
 FEEDBACK = b"/v1/feedback"
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 PASSED_THROUGH = CacheStatus(fwd="bypass", detail="endpoint")
 
@@ -120,6 +122,9 @@ class Edge:
         # Any other upgrade may be ignored (RFC 9110 section 7.8): Java's client offers h2c with each first request.
         if b"websocket" in exchange.fields.get(b"upgrade", b"").lower():
             raise NotImplementedHere("AskOnce does not carry WebSockets; connect to the upstream for this path")
+        if exchange.method not in METHODS:
+            # TRACE would be answered with the request itself, the proxy's own credential in it.
+            raise NotImplementedHere(f"AskOnce does not pass on {exchange.method[:16]}", code="method_not_supported")
         if b"connection" in exchange.fields:
             refuse_connection_tricks(exchange.headers)
         if exchange.raw_path == FEEDBACK and exchange.method == "POST":
@@ -262,13 +267,14 @@ class Edge:
             model=named,
             scope=self._tenancy.identify(exchange.headers),
             repeatable=repeatable(exchange.method, target),
-            budget_s=patience_s(onward),
+            portable=portable(exchange.method, target),
+            patience=Patience(patience_s(onward)),
         )
         length = exchange.fields.get(b"content-length")
         if (length or b"0") == b"0" and b"transfer-encoding" not in exchange.fields:
             exchange.without_body()
             return call if length is None else replace(call, headers=(*onward, (b"content-length", length)))
-        if not (self._upstreams.reads_bodies and is_json(exchange.fields.get(b"content-type", b""))):
+        if not (self._upstreams.reads_bodies and may_be_json(exchange.headers)):
             headers = onward if length is None else (*onward, (b"content-length", length))
             return replace(call, headers=headers, body=exchange.chunks())
         body = await exchange.body(self._settings.limits)

@@ -42,7 +42,7 @@ class Observer:
     def answered(self, record: Served, answer: Answer, now: float) -> None:
         """Where the answer comes from is known."""
         record.reason = answer.reason
-        record.key = answer.case.name.hex()
+        record.key = answer.key
         record.tier = answer.tier
         entry = answer.entry
         if answer.match is not None:
@@ -68,7 +68,7 @@ class Observer:
             seconds=seconds,
             first_byte_s=seconds,
             request_id=request_id.decode(),
-            key=case.name.hex(),
+            key=answer.key,
             scope=case.scope[:4].hex(),
             tier=answer.tier,
             age_s=entry.age_s(now),

@@ -7,13 +7,14 @@ from urllib.parse import unquote
 
 import orjson
 
-REPEATABLE = frozenset({"classify", "completions", "embeddings", "moderations", "pooling", "rerank", "score"})
-"""First segments whose POST leaves nothing behind: asking again elsewhere costs tokens at most. Not `responses`, which
-are kept by the provider unless it is told otherwise."""
+from proxy.types import Pairs
+
+ASKING = frozenset({"classify", "completions", "embeddings", "moderations", "pooling", "rerank", "score"})
+"""Operations whose POST asks a model and leaves nothing behind: again elsewhere costs tokens at most. Not `responses`,
+which the provider keeps unless it is told otherwise."""
 
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/?]+)/([^?]*)")
 _CARD = re.compile(r"/models/([^?]+)")
-_JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\b", re.IGNORECASE)
 
 
 def deployment_of(target: str) -> tuple[str, str]:
@@ -45,11 +46,18 @@ def model_in_body(body: bytes) -> str:
     return model if isinstance(model, str) else ""
 
 
-def is_json(content_type: bytes) -> bool:
-    """Whether a body of this type can say what model it is for. Without a type too: servers take it for JSON then."""
-    return not content_type or _JSON.match(content_type) is not None
+def may_be_json(headers: Pairs) -> bool:
+    """Whether the body may say what model it is for, or be read as JSON by a server that does not look at its type. A
+    form is not read: it may be an upload of any size."""
+    types = [value for name, value in headers if name == b"content-type"]
+    return not types or not all(value.lower().lstrip().startswith(b"multipart/") for value in types)
+
+
+def portable(method: str, target: str) -> bool:
+    """Whether it asks a model and nothing else, so that another upstream may answer it too."""
+    return method == "POST" and operation_of(target) in ASKING
 
 
 def repeatable(method: str, target: str) -> bool:
-    """Whether sending it twice does no harm (RFC 9110 section 9.2.2, and those POSTs that only ask)."""
-    return method in ("GET", "HEAD") or operation_of(target).partition("/")[0] in REPEATABLE
+    """Whether sending it twice to one upstream does no harm (RFC 9110 section 9.2.2, and those POSTs that only ask)."""
+    return method in ("GET", "HEAD") or portable(method, target)

@@ -78,7 +78,8 @@ class Reception:
 
     def remember(self, data: bytes, packet: Packet) -> None:
         """These bytes are exactly one request, and this is what it was."""
-        self._packets.put(data, packet)
+        if _is_current(packet.case):
+            self._packets.put(data, packet)
 
     def forget(self) -> None:
         """Names are made otherwise from now on."""
@@ -102,7 +103,8 @@ class Reception:
             return Considered(case, None)
         request = self.request(endpoint, target, headers, body)
         case = self._pipeline.consider(request)
-        self._memo.put(key, case)
+        if _is_current(case):
+            self._memo.put(key, case)
         return Considered(case, request)
 
     def request(self, endpoint: Endpoint, target: str, headers: Pairs, body: bytes) -> Request:
@@ -115,6 +117,12 @@ class Reception:
     def _key(self, target: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Key:
         relevant = self._relevant
         return target, tuple([pair for pair in headers if pair[0] in relevant]), body
+
+
+def _is_current(case: Case) -> bool:
+    """A long body is read in a thread: since it was named, what stands behind the model's name may have changed, and
+    all that was remembered been forgotten."""
+    return case.upstream.epoch(case.model) == case.epoch
 
 
 class Memo(Generic[K, V]):

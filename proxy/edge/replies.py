@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import orjson
 
-from proxy.case import KEPT_AS, Answer, Case, header
+from proxy.case import Answer, Case
 from proxy.edge.cache_status import render
 from proxy.errors import AskOnceError, UpstreamError, UpstreamInterrupted
 from proxy.match import Match
@@ -93,8 +93,7 @@ def _live_fields(answer: Answer) -> Pairs:
     fields = [*sendable(answer.headers)]
     fields += [PRIVATE, (b"x-cache", answer.outcome.value.encode())]
     if answer.outcome is not Outcome.BYPASS:
-        key = header(answer.headers, KEPT_AS) or answer.case.name.hex()
-        fields.append((b"x-cache-key", key.encode()))
+        fields.append((b"x-cache-key", answer.key.encode()))
     return tuple(fields)
 
 

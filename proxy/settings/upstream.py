@@ -47,6 +47,10 @@ class Upstream(Part):
     fallback: str | None = None
     """Name of another upstream to ask where this one cannot serve. Its answers are kept as its own. It needs an
     `api_key`, or `credential: none`: a caller's key goes to no second host."""
+    fallback_for: Literal["anyone", "known"] = "anyone"
+    """Who may be answered by the fallback. A fallback's own key is spent for callers whom this upstream, being down,
+    cannot check. known: only for those whom it has answered within a day, if their credentials go to it; after a
+    restart that is nobody. Take it where strangers can reach the port."""
     balance: Literal["prefix", "least_loaded", "round_robin"] | None = None
     """Which of several endpoints is asked. prefix: prompts that begin alike go to the same one, as long as it has room.
     Unset: prefix for vllm, else least_loaded."""

@@ -10,11 +10,12 @@ A new kind or balancer is one new file in its folder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.types import Call, Reply
+from proxy.errors import UpstreamError
+from proxy.types import Call, Pairs, Patience, Reply, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,9 @@ class Upstream(Protocol):
         Raises `errors.UpstreamError` kinds for the last that was tried; every failed attempt is counted here.
         """
 
+    def vouches_for(self, scope: Scope) -> bool:
+        """Whether the fallback may be asked for this caller, where this one cannot."""
+
     def cannot_serve(self, reply: Reply) -> bool:
         """Whether this reply says that it cannot serve now: its fallback may. Statuses 502, 503 and 504, and a 429 that
         asks for a short pause (RFC 9110 section 15.6, RFC 6585 section 4)."""
@@ -121,14 +125,44 @@ class Upstreams(Protocol):
         """`GET /models` of all of them as one list. Raises `errors.UpstreamError` where all fail."""
 
 
+TOLD_BYTES = 4 << 20
+"""Largest answer that is read before it is passed on: a list of models, an error. Providers with the most models send a
+quarter of this."""
+
+
+class Told:
+    """A `Reply` that was read in full."""
+
+    def __init__(self, status: int, headers: Pairs, body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+        self.length: int | None = len(body)
+        self.origin = ""
+
+    @classmethod
+    async def of(cls, reply: Reply) -> Told:
+        """Raises `errors.UpstreamError`; a body over `TOLD_BYTES` is one."""
+        body = bytearray()
+        async for piece in reply:
+            body += piece
+            if len(body) > TOLD_BYTES:
+                raise UpstreamError(f"an answer that is read in full has more than {TOLD_BYTES} bytes")
+        return cls(reply.status, reply.headers, bytes(body))
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self.body
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
 LAST_SHARE, LAST_S = 0.1, 0.25
 """Of a caller's patience: with less than this share of it left, or less than this many seconds, no other endpoint is
 tried. Its answer would come when nobody waits for it any more."""
 
 
-def worth_another(budget_s: float | None, spent_s: float) -> bool:
-    """Whether a caller who waits `budget_s` in all, `spent_s` of them already, will still be there for another try."""
-    if budget_s is None:
+def worth_another(patience: Patience, spent_s: float) -> bool:
+    """Whether somebody will still be there for another try, `spent_s` after the first began."""
+    if patience.seconds is None:
         return True
-    left_s = budget_s - spent_s
-    return left_s >= LAST_S and left_s >= LAST_SHARE * budget_s
+    left_s = patience.seconds - spent_s
+    return left_s >= LAST_S and left_s >= LAST_SHARE * patience.seconds

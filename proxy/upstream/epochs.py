@@ -162,8 +162,10 @@ class Epochs:
             # A clock that was set back must not hide it.
             discarded_at = max(identity.discarded_at, discarded_at + 1)
         models = {name: _digest(card.encode("utf-8", "surrogatepass")) for name, card in identity.models.items()}
-        seen = Known(known.turn, identity.version, models, gone, discarded_at)
-        return seen if seen == known else Known(known.turn + 1, identity.version, models, gone, discarded_at)
+        # What was told once and is not any more has not changed by that: a gateway before it may have lost its route.
+        version, models = identity.version or known.version, models or dict(known.models)
+        seen = Known(known.turn, version, models, gone, discarded_at)
+        return seen if seen == known else Known(known.turn + 1, version, models, gone, discarded_at)
 
     # --- what others know
 

@@ -29,6 +29,15 @@ class NoConnection(UpstreamTimeout):
     """Connecting took too long, waiting for a free connection included: the call never left."""
 
 
+class NoFreeConnection(NoConnection):
+    """All connections that may be open at once are in use: says nothing of the endpoint."""
+
+
+def cannot_be_reached(error: UpstreamError) -> bool:
+    """It was tried to connect, in vain."""
+    return never_left(error) and not isinstance(error, NoFreeConnection)
+
+
 def never_left(error: UpstreamError) -> bool:
     """No connection was made for it, so nobody has seen the call and it may be sent anywhere else."""
     return isinstance(error, UpstreamUnreachable | NoConnection)
@@ -46,12 +55,13 @@ class Faults:
     total_setting: str = "total_timeout"
     """Which setting `limits.total_s` is."""
 
-    def translate(self, error: BaseException, *, body_begun: bool = False) -> AskOnceError:
-        """Ours for theirs. A failure of the client's own body, which we were sending on, comes back as it was."""
+    def translate(self, error: BaseException, *, body_begun: bool = False, connected: bool = True) -> AskOnceError:
+        """Ours for theirs. A failure of the client's own body, which we were sending on, comes back as it was.
+        `connected`: a connection was at least begun."""
         cause = error.__cause__
         if isinstance(cause, AskOnceError):
             return cause
-        ours = self._timeout(error, body_begun) or self._connecting(error) or self._talking(error)
+        ours = self._timeout(error, body_begun, connected) or self._connecting(error) or self._talking(error)
         logger.debug("%s: %s", self.origin, ours)
         return ours
 
@@ -59,12 +69,14 @@ class Faults:
         """Its sentence without the upstream's name before it, for where that is said already."""
         return error.message.removeprefix(f"upstream {self.upstream}: ")
 
-    def _timeout(self, error: BaseException, body_begun: bool) -> UpstreamError | None:
+    def _timeout(self, error: BaseException, body_begun: bool, connected: bool) -> UpstreamError | None:
         if not isinstance(error, TimeoutError) or isinstance(error, aiohttp.ClientConnectorError):
             return None
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            what = "there was no free connection, or no new one could be made,"
-            return self._too_slow(what, "connect_timeout", self.limits.connect_s, NoConnection)
+            if not connected:
+                what = "no connection became free (upstreams.max_connections), or its name was not found,"
+                return self._too_slow(what, "connect_timeout", self.limits.connect_s, NoFreeConnection)
+            return self._too_slow("no connection was made", "connect_timeout", self.limits.connect_s, NoConnection)
         if not isinstance(error, aiohttp.SocketTimeoutError):
             return self._too_slow("the answer was not complete", self.total_setting, self.limits.total_s)
         if body_begun:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +21,7 @@ from typing import Protocol
 
 from proxy.errors import UpstreamError, UpstreamInterrupted, UpstreamTimeout, UpstreamUnreachable
 from proxy.telemetry.tasks import Tasks
-from proxy.types import Call, Pairs, Reply
+from proxy.types import Call, Pairs, Reply, Scope
 from proxy.upstream.balancing.base import Balancer, Plan
 from proxy.upstream.base import Upstream, UpstreamReport, worth_another
 from proxy.upstream.faults import never_left
@@ -30,6 +31,12 @@ from proxy.upstream.member import ELSEWHERE, Member
 from proxy.upstream.openai_http import HttpReply, OpenAIHttp
 
 TOO_MANY = 429
+
+REFUSED = frozenset({401, 403})
+
+KNOWN, KNOWN_S = 65_536, 86_400.0
+"""With `fallback_for: known`: how many callers are remembered (about 10 MiB), and for how long. A day outlasts an
+outage and a night."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,8 @@ class GivenUp(UpstreamTimeout):
 class Fleet:
     """An `Upstream` of one or several endpoints.
 
-    `called_there` gives the name a model has there for the one that callers use (`model_map`).
+    `called_there` gives the name a model has there for the one that callers use (`model_map`). `vouches`: the fallback
+    is for those alone whom this one has answered.
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class Fleet:
         random: Callable[[], float],
         steady: Callable[[], float],
         called_there: Callable[[str], str] = str,
+        vouches: bool = False,
     ) -> None:
         self.name = name
         self.fallback = fallback
@@ -105,6 +114,9 @@ class Fleet:
         self._seen = seen
         self._steady = steady
         self._called_there = called_there
+        self._vouches = vouches
+        self._known: OrderedDict[Scope, float] = OrderedDict()
+        """Callers it has answered, and when."""
         self._called_at = -math.inf
         watched = kind.watched or len(endpoints) > 1 or fallback is not None
         self._members = [
@@ -152,6 +164,18 @@ class Fleet:
         for member in self._members:
             await member.endpoint.close()
 
+    def vouches_for(self, scope: Scope) -> bool:
+        return not self._vouches or self._steady() - self._known.get(scope, -math.inf) <= KNOWN_S
+
+    def _answered_for(self, scope: Scope, status: int) -> None:
+        if status in REFUSED:
+            self._known.pop(scope, None)
+        elif status < 500:
+            self._known[scope] = self._steady()
+            self._known.move_to_end(scope)
+            if len(self._known) > KNOWN:
+                self._known.popitem(last=False)
+
     def cannot_serve(self, reply: Reply) -> bool:
         return self._passed_over(reply) is not None
 
@@ -179,6 +203,8 @@ class Fleet:
                 following = way.after(why) if why else None
                 if why is None or following is None:
                     way.ends(member, reply)
+                    if self._vouches:
+                        self._answered_for(call.scope, reply.status)
                     return reply
                 await reply.aclose()
             self._seen.upstream_retried(self.name, why)
@@ -238,9 +264,9 @@ class Way:
         self._order = [well[place] for place in plan.order] if plan is not None else well
         self._steady = steady
         self._began = steady()
-        self._budget_s = call.budget_s
+        self._patience = call.patience
         self._repeatable = call.repeatable and isinstance(call.body, bytes)
-        self._falls_back = falls_back and self._repeatable
+        self._falls_back = falls_back and self._repeatable and call.portable
         self._tried: list[Member] = []
         self._repeated = False
 
@@ -293,7 +319,7 @@ class Way:
 
     @property
     def _has_time(self) -> bool:
-        return worth_another(self._budget_s, self._steady() - self._began)
+        return worth_another(self._patience, self._steady() - self._began)
 
 
 def _why_on(error: UpstreamError) -> Why | None:

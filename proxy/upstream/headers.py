@@ -7,6 +7,7 @@ matter, decided by an allow-list elsewhere.
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from proxy.errors import BadRequest
 from proxy.types import Pairs
@@ -36,7 +37,16 @@ CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key"})
 ACCOUNT = frozenset({b"openai-organization", b"openai-project"})
 """Whose account it is: means something only together with the credential it came with."""
 
-NOT_ELSEWHERE = CREDENTIALS | ACCOUNT
+_SECRET = re.compile(
+    r"auth|token|secret|credential|passw|signature|jwt|cookie|apikey|(?:^|[-_])(?:keys?|vk|sig)(?:$|[-_])"
+)
+"""Words in a name that make what it holds a credential, of whichever gateway or provider. A field too many that does
+not go to a host it was not meant for costs little."""
+
+_GATEWAYS = re.compile(r"(?:x-portkey|x-bf|helicone|x-litellm|cf-aig|x-openrouter|x-goog|x-amz|ocp-apim)-")
+"""Fields of other gateways and clouds: settings for a host that is not asked, keys among them."""
+
+_NO_SECRET = frozenset({"idempotency-key"})
 
 NOT_UPSTREAM = HOP_BY_HOP | {
     b"host",  # the upstream's own
@@ -123,8 +133,22 @@ def to_upstream(headers: Pairs) -> Pairs:
 
 
 def without_credential(headers: Pairs) -> Pairs:
-    """The same without the caller's credential, and without the account that it would be for."""
-    return tuple(pair for pair in headers if pair[0] not in NOT_ELSEWHERE)
+    """The same without the caller's credential, in whichever field it stands, and without the account that it would be
+    for: for a host that it is not meant for."""
+    return tuple(pair for pair in headers if pair[0] not in ACCOUNT and not _names_secret(pair[0].decode("latin-1")))
+
+
+def target_without_credential(target: str) -> str:
+    """The same for members of a query (`api-key`, `subscription-key`, `key`). What is left stays as it was written."""
+    path, mark, query = target.partition("?")
+    members = query.split("&")
+    kept = [member for member in members if not _names_secret(unquote(member.partition("=")[0]))]
+    return target if len(kept) == len(members) else path + (mark + "&".join(kept) if kept else "")
+
+
+def _names_secret(name: str) -> bool:
+    name = name.lower()
+    return (_SECRET.search(name) is not None and name not in _NO_SECRET) or _GATEWAYS.match(name) is not None
 
 
 def to_client(headers: Pairs, *, passthrough_credential: bool) -> Pairs:

@@ -21,6 +21,10 @@ JITTER = 0.2
 """Share of the interval by which looks come earlier or later: replicas that started together must not all ask at the
 same moment for ever."""
 
+SLACK = 1.5
+"""What a look asks an endpoint is bounded by the endpoint itself, question by question: an answer that hangs costs that
+answer. This much longer and the whole look has gone wrong."""
+
 TRAFFIC_S = 60.0
 """So long after the last call a server that is not watched is looked at. Nobody is told what nobody waits for, and a
 provider is not called all night for nothing."""
@@ -132,5 +136,5 @@ class Looks:
         return given
 
     async def _in_time(self, ask: Callable[[], Awaitable[T]]) -> T:
-        async with asyncio.timeout(self._timeout_s):
+        async with asyncio.timeout(self._timeout_s * SLACK):
             return await ask()

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from proxy.breaker import Breaker
-from proxy.errors import UpstreamError, UpstreamProtocolError
+from proxy.errors import UpstreamError
 from proxy.types import Call
 from proxy.upstream.balancing.base import Load
 from proxy.upstream.base import EndpointReport
+from proxy.upstream.faults import cannot_be_reached
 from proxy.upstream.kinds.base import Condition
 from proxy.upstream.openai_http import HttpReply, OpenAIHttp
 
@@ -28,7 +29,10 @@ and measures in blocks, so it seldom shows the whole."""
 class Member:
     """One endpoint of an upstream.
 
-    failures: so many in a row, and it is left alone until a look finds it well.
+    failures: so many in a row, and it is left alone until a look finds it well. A connection that cannot be made and a
+    look that goes wrong are failures. What one call brings on itself is none (a model that is not loaded, a prompt that
+    takes for ever or ends a worker, an upload that its caller breaks off): else one caller could send all the others
+    elsewhere. What is wrong for all of them a look finds too.
     watched: looks are taken. If not, every call is a probe: there is nothing else to find out by.
     """
 
@@ -92,12 +96,15 @@ class Member:
             reply = await self.endpoint.send(call)
         except BaseException as error:
             self._left()
-            if isinstance(error, UpstreamError) and not isinstance(error, UpstreamProtocolError):
-                self._failed(self.endpoint.why(error))
+            if isinstance(error, UpstreamError):
+                if cannot_be_reached(error):
+                    self._failed(self.endpoint.why(error))
+                else:
+                    self.failed_at = self._steady()
             raise
         reply.when_over(self._left)
         if reply.status in ELSEWHERE:
-            self._failed(f"it answered {reply.status}")
+            self._heard, self.failed_at = True, self._steady()
         else:
             self._succeeded(probe=not self._watched)
         return reply

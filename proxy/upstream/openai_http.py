@@ -14,7 +14,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
 import aiohttp
 import certifi
@@ -24,11 +24,11 @@ from proxy.errors import BadRequest, NotFound, SettingsError, UpstreamError, Ups
 from proxy.streaming.codings import CodingError, Decoder
 from proxy.types import Call, Pairs
 from proxy.upstream.faults import FAILURES, Faults
-from proxy.upstream.headers import to_client, without_credential
+from proxy.upstream.headers import target_without_credential, to_client, without_credential
 from proxy.upstream.transport import Attempt, Body, ProxyTransport, TimeLimits, Upload
 
-LOOK_BYTES = 1024 * 1024
-"""Most that is read of what an endpoint says of itself. The metrics of a vLLM with many models are a fifth of it."""
+LOOK_BYTES = 8 << 20
+"""Most that is read of what an endpoint says of itself. A list of ten thousand adapters is a third of it."""
 
 LOOK_CONNECTIONS = 4
 """For looks alone, so that a pool full of calls does not make an endpoint look ill: as many as one look may ask for at
@@ -114,9 +114,12 @@ class OpenAIHttp:
         `errors.NotFound` for a target outside the base address, and whatever a streamed request body raises.
         """
         decoding = not _has(call.headers, b"accept-encoding")
-        headers = call.headers if self._passes_callers else without_credential(call.headers)
-        target = self._base.target(call.target)
+        headers, target = call.headers, call.target
+        if not self._passes_callers:
+            headers, target = without_credential(headers), target_without_credential(target)
+        target = self._base.target(target)
         request = self._request(call.method, target, self._with_own(headers, call.target), call.body, decoding=decoding)
+        request.extensions["repeatable"] = call.repeatable
         replayable = isinstance(call.body, bytes)
         response = await self._exchange(self._transport, self._faults, request, replayable=replayable)
         return self._reply(response, self._faults, decoding=decoding)
@@ -173,7 +176,7 @@ class OpenAIHttp:
                     raise
                 return await self._once_more(transport, request, error)
         except FAILURES as error:
-            raise faults.translate(error) from error
+            raise faults.translate(error, connected=request.extensions["attempt"].connected) from error
         except UnicodeDecodeError as error:
             raise BadRequest("a header field is not UTF-8 and cannot be sent on", code="invalid_header") from error
 
@@ -190,7 +193,7 @@ class OpenAIHttp:
     def _reply(self, response: httpx.Response, faults: Faults, *, decoding: bool) -> HttpReply:
         decoder = self._decoder(response) if decoding else None
         received = tuple((name.lower(), value) for name, value in response.headers.raw)
-        headers = to_client(received, passthrough_credential=self._passes_callers)
+        headers = self._base.pointing_here(to_client(received, passthrough_credential=self._passes_callers))
         return HttpReply(response, (*headers, (b"x-upstream", self._name.encode())), decoder, faults)
 
     def _decoder(self, response: httpx.Response) -> Decoder | None:
@@ -289,6 +292,19 @@ class Base:
         host = f"[{self.url.host}]" if ":" in self.url.host else self.url.host
         return f"{host}:{self.url.port or (443 if self.url.scheme == 'https' else 80)}"
 
+    def pointing_here(self, headers: Pairs) -> Pairs:
+        """A redirect within this upstream leads back through us: its address is nobody's business, and a caller who
+        went there would go past us."""
+        return tuple((name, self._here(value) if name == b"location" else value) for name, value in headers)
+
+    def _here(self, location: bytes) -> bytes:
+        there = urlsplit(location.decode("latin-1"))
+        if there.netloc.lower() != self.url.netloc.decode("ascii"):
+            return location
+        inside = there.path.startswith(self.path + "/")
+        path = "/v1" + there.path.removeprefix(self.path) if inside else there.path
+        return urlunsplit(("", "", path, there.query, there.fragment)).encode("latin-1")
+
     def target(self, target: str, *, beside: bool = False) -> str:
         """The request target for a path below this address, or `beside` it, unchanged. Raises `errors.NotFound` if it
         leads out."""
@@ -313,6 +329,9 @@ def _never_arrived(error: BaseException, request: httpx.Request) -> bool:
     if isinstance(error, aiohttp.ClientConnectorError):
         # A certificate will not be better at the second look.
         return not isinstance(error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError))
+    # A server that closes a connection while it is being written to may have read what came.
+    if not request.extensions.get("repeatable", True):
+        return False
     if request.extensions["attempt"].connected or request.method in _RETRIED_BY_AIOHTTP:
         return False
     if isinstance(error, aiohttp.ServerDisconnectedError):

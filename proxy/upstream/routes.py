@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from proxy.errors import UpstreamError, UpstreamTimeout
-from proxy.types import Call, Pairs, Reply
-from proxy.upstream.base import Upstream
+from proxy.types import Call, Reply
+from proxy.upstream.base import Told, Upstream
 
 OK = 200
 
@@ -20,8 +20,9 @@ LIST_S = 5.0
 """How long an upstream's list of models is waited for. The others' are served without it: a list is asked for by people
 and at starts, and a hanging upstream must not hang it."""
 
-LIST_BYTES = 4 << 20
-"""Largest list read. Providers with the most models send a quarter of this."""
+ABOUT_ONE_LIST = frozenset(
+    {b"accept-encoding", b"content-length", b"if-none-match", b"if-modified-since", b"if-match", b"range", b"if-range"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ class Routes:
 
         Raises `errors.UpstreamError`.
         """
+        # A list that comes packed, or does not come because the caller has one, cannot be put together with others.
+        plain = tuple(pair for pair in call.headers if pair[0] not in ABOUT_ONE_LIST)
+        call = replace(call, headers=plain, body=b"")
         answers = await asyncio.gather(*(self._listed(route, call) for route in self._routes))
         lists = [answer for answer in answers if isinstance(answer, list)]
         if lists:
@@ -77,7 +81,7 @@ class Routes:
     async def _listed(self, route: Route, call: Call) -> list[dict[str, Any]] | Told | UpstreamError:
         try:
             async with asyncio.timeout(LIST_S):
-                reply = await route.upstream.send(replace(call))
+                reply = await route.upstream.send(call)
                 try:
                     told = await Told.of(reply)
                 finally:
@@ -94,31 +98,6 @@ class Routes:
         known = {card["id"] for card in reached}
         named = [_alias(alias, route.upstream.name) for alias in route.aliases if alias not in known]
         return reached + [card for card in named if self._route(card["id"]) is route]
-
-
-class Told:
-    """A `Reply` that was read in full."""
-
-    def __init__(self, status: int, headers: Pairs, body: bytes) -> None:
-        self.status, self.headers, self.body = status, headers, body
-        self.length: int | None = len(body)
-        self.origin = ""
-
-    @classmethod
-    async def of(cls, reply: Reply) -> Told:
-        """Raises `errors.UpstreamError`; a body over `LIST_BYTES` is one."""
-        body = bytearray()
-        async for piece in reply:
-            body += piece
-            if len(body) > LIST_BYTES:
-                raise UpstreamError(f"a list of models has more than {LIST_BYTES} bytes")
-        return cls(reply.status, reply.headers, bytes(body))
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self.body
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
 
 
 class Listed(Told):

@@ -43,13 +43,21 @@ class Small:
         raise NotImplementedError
 
 
+class Nobody:
+    """An upstream that is not asked."""
+
+    def epoch(self, _model: str) -> str:
+        return ""
+
+
 def case(**members: Any) -> Case:
     """A plain question to the small endpoint."""
     usual: dict[str, Any] = {
         "endpoint": Small(),
         "scope": Scope(bytes(16)),
-        "upstream": cast(Upstream, None),  # nobody is asked
+        "upstream": cast(Upstream, Nobody()),
         "name": NAME,
+        "epoch": "",
         "model": "gpt-test",
         "stream": False,
         "include_usage": False,

@@ -6,10 +6,11 @@ import pytest
 
 from proxy.edge.passing import (
     deployment_of,
-    is_json,
+    may_be_json,
     model_in_body,
     model_in_target,
     operation_of,
+    portable,
     repeatable,
 )
 
@@ -59,18 +60,18 @@ def test_a_body_may_name_the_model(body: bytes, model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_one"),
+    ("types", "may_be"),
     [
-        (b"application/json", True),
-        (b"Application/JSON; charset=utf-8", True),
-        (b"application/vnd.x+json", True),
-        (b"application/jsonlines", False),
-        (b"multipart/form-data", False),
-        (b"", True),
+        ([b"application/json"], True),
+        ([b"text/plain"], True),
+        ([], True),
+        ([b"multipart/form-data; boundary=x"], False),
+        ([b" Multipart/Form-Data"], False),
+        ([b"multipart/form-data", b"application/json"], True),
     ],
 )
-def test_json_is_known_by_its_type(kind: bytes, is_one: bool) -> None:
-    assert is_json(kind) is is_one
+def test_only_a_form_is_never_read_as_json(types: list[bytes], may_be: bool) -> None:
+    assert may_be_json(tuple((b"content-type", each) for each in types)) is may_be
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,11 @@ def test_json_is_known_by_its_type(kind: bytes, is_one: bool) -> None:
         ("POST", "/batches", False),
         ("POST", "/chat/completions/x", False),
         ("DELETE", "/files/x", False),
+        ("PUT", "/completions", False),
+        ("POST", "/completions/c", False),
     ],
 )
 def test_only_what_leaves_nothing_behind_may_be_sent_twice(method: str, target: str, harmless: bool) -> None:
     assert repeatable(method, target) is harmless
+    # What is kept in an account may be read again there, and nowhere else.
+    assert portable(method, target) is (harmless and method == "POST")

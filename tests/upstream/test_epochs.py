@@ -102,12 +102,20 @@ async def test_where_models_are_not_followed_the_operators_part_is_all():
 # --- what changes it
 
 
+@pytest.mark.parametrize("after", [Identity("", {"tiny": "root one"}), Identity("0.32.0", {}), Identity()])
+async def test_what_is_not_told_any_more_has_not_changed_by_that(after):
+    watched = await begun()
+    before, changes = watched(), watched.changes
+    await watched.saw(after)
+    assert (watched(), watched.changes) == (before, changes)
+
+
 @pytest.mark.parametrize(
     "after",
     [
         Identity("0.33.0", {"tiny": "root one"}),
         Identity("0.32.0", {"tiny": "root two"}),
-        Identity("0.32.0", {}),
+        Identity("0.32.0", {"another": "root one"}),
         Identity("0.32.0", {"tiny": "root one"}, discarded_at=5.0),
     ],
     ids=["version", "card", "no longer served", "weights given up"],

@@ -17,13 +17,13 @@ from proxy.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from proxy.types import Call, Reply
+from proxy.types import Call, Patience, Reply
 from proxy.upstream.fleet import GivenUp
 from proxy.upstream.openai_http import HttpReply
 from tests.upstream.fleets import ILL, WELL, InOrder, Scripted, ScriptedKind, scripted, until
 from tests.upstream.wire import CHUNKED, Answer, Peer, Wire, chunk, hangs_up, never, ok, says
 
-ASK = Call("POST", "/chat/completions", (), b"{}", model="m", repeatable=True)
+ASK = Call("POST", "/chat/completions", (), b"{}", model="m", repeatable=True, portable=True)
 ONCE = Call("POST", "/files", (), b"{}")
 
 
@@ -381,7 +381,9 @@ async def test_nothing_is_begun_for_a_caller_who_will_be_gone(
         moments: Iterator[float] = iter([0.0, 0.0])  # the call begins, its way begins; then all is spent
         two.fleet._steady = lambda: next(moments, spent_s)
         try:
-            answer = (await two.fleet.send(Call("POST", "/x", (), b"{}", repeatable=True, budget_s=budget_s))).status
+            answer = (
+                await two.fleet.send(Call("POST", "/x", (), b"{}", repeatable=True, patience=Patience(budget_s)))
+            ).status
         except UpstreamUnreachable:
             answer = 502
     assert (answer == 200, len(wires[1].asked) == 1) == (goes_on, goes_on)
@@ -393,12 +395,16 @@ async def test_nothing_is_begun_for_a_caller_who_will_be_gone(
 async def test_one_that_keeps_failing_is_left_alone_until_a_look_finds_it_well(
     wires: list[Wire], three: Scripted
 ) -> None:
+    # One that says that it cannot serve is still asked: what it says may be about that one question.
     wires[0].then(*[status(503)] * 3)
-    for _ in range(4):
+    for _ in range(3):
         await read(await three.fleet.send(ASK))
+    assert (asked(wires), three.states[0]) == ([3, 3, 0], "well")
+    await three.kind.tells(wires[0].url, ILL, ILL, ILL)
+    await read(await three.fleet.send(ASK))
     assert (asked(wires), three.states[0]) == ([3, 4, 0], "failing")
     report = three.fleet.report()
-    assert report.degraded == f"127.0.0.1:{wires[0].port}: it answered 503"
+    assert report.degraded == f"127.0.0.1:{wires[0].port}: {ILL.why}"
     await three.kind.tells(wires[0].url, WELL)
     await read(await three.fleet.send(ASK))
     assert (asked(wires), three.states[0]) == ([4, 4, 0], "well")
@@ -440,18 +446,18 @@ async def test_with_none_well_and_another_upstream_that_one_is_left_to_it(wires:
             await one.fleet.send(ASK)
         assert (asked(wires), one.counts.errors) == ([0, 0, 0], [])
         # Nobody takes these to another upstream.
-        late = Call("POST", "/x", (), b"{}", repeatable=True, budget_s=0.1)
+        late = Call("POST", "/x", (), b"{}", repeatable=True, patience=Patience(0.1))
         assert [(await one.fleet.send(call)).status for call in (ONCE, late)] == [200, 200]
 
 
 async def test_a_single_endpoint_without_another_upstream_is_always_tried(wires: list[Wire]) -> None:
-    wires[0].then(*[status(503)] * 3)
+    wires[0].stop_listening()
     async with scripted(wires[0].url) as one:
-        for _ in range(3):
-            await read(await one.fleet.send(ASK))
+        for _ in range(4):
+            with pytest.raises(UpstreamUnreachable):
+                await one.fleet.send(ASK)
         assert one.states == ["failing"]
-        assert (await one.fleet.send(ASK)).status == 200
-        assert one.states == ["well"]
+        assert one.counts.errors == [("local", "upstream_unreachable")] * 4
 
 
 # --- waiting for somebody who is gone
@@ -485,7 +491,7 @@ async def test_that_is_not_the_one_repetition(wires: list[Wire], three: Scripted
     assert [why for _, why in three.counts.retried] == ["failing", "status"]
 
 
-@pytest.mark.parametrize("call", [ONCE, Call("POST", "/x", (), b"{}", repeatable=True, budget_s=0.2)])
+@pytest.mark.parametrize("call", [ONCE, Call("POST", "/x", (), b"{}", repeatable=True, patience=Patience(0.2))])
 async def test_a_call_that_can_go_nowhere_stays(wires: list[Wire], three: Scripted, call: Call) -> None:
     task = await waiting(three, wires[0], call)
     await three.kind.tells(wires[0].url, *[ILL] * 5)

@@ -16,7 +16,7 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.types import Call
-from proxy.upstream.faults import NoConnection
+from proxy.upstream.faults import NoConnection, NoFreeConnection
 from proxy.upstream.kinds.base import Condition
 from proxy.upstream.member import FULL_KV_USAGE, Member
 from tests.upstream.fleets import ILL, WELL, Time
@@ -72,16 +72,17 @@ async def calls(member: Member, endpoint: Endpoint, *answers: int | BaseExceptio
             (await member.send(ASK)).over()  # type: ignore[attr-defined]
 
 
-FAILURES = [
-    UpstreamUnreachable("upstream local: refused"),
-    NoConnection("upstream local: no connection"),
+REFUSED = UpstreamUnreachable("upstream local: refused")
+FAILURES = [REFUSED, NoConnection("upstream local: no connection")]
+NO_FAILURES = [
+    # What one call may bring on itself.
     UpstreamInterrupted("upstream local: closed"),
     UpstreamTimeout("upstream local: no answer began"),
-    502,
-    503,
-    504,
+    NoFreeConnection("upstream local: no connection became free"),
+    UpstreamProtocolError("upstream local: not HTTP"),
+    BadRequest("yours"),
+    *(504, 503, 502, 500, 429, 400, 200),
 ]
-NO_FAILURES = [UpstreamProtocolError("upstream local: not HTTP"), BadRequest("yours"), 500, 429, 400, 200]
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
@@ -105,13 +106,13 @@ async def test_other_answers_and_errors_are_no_such_failures(endpoint: Endpoint,
 @pytest.mark.parametrize("answer", [200, 400, 429, 500])
 async def test_an_answer_between_failures_begins_the_row_anew(endpoint: Endpoint, answer: int) -> None:
     member = member_of(endpoint)
-    await calls(member, endpoint, 503, 503, answer, 503, 503)
+    await calls(member, endpoint, REFUSED, REFUSED, answer, REFUSED, REFUSED)
     assert member.well
 
 
 async def test_looks_that_fail_count_too(endpoint: Endpoint) -> None:
     member = member_of(endpoint)
-    await calls(member, endpoint, 503)
+    await calls(member, endpoint, REFUSED)
     member.looked(ILL)
     member.looked(ILL)
     assert (member.well, member.why) == (False, ILL.why)
@@ -128,7 +129,7 @@ async def test_one_that_says_itself_that_it_does_not_serve_is_left_alone_at_once
 
 async def test_only_a_look_makes_it_well_again_where_looks_are_taken(endpoint: Endpoint) -> None:
     member = member_of(endpoint)
-    await calls(member, endpoint, 503, 503, 503, 200, 200)
+    await calls(member, endpoint, REFUSED, REFUSED, REFUSED, 200, 200)
     assert not member.well
     member.looking()
     await calls(member, endpoint, 200)
@@ -141,7 +142,7 @@ async def test_only_a_look_makes_it_well_again_where_looks_are_taken(endpoint: E
 
 async def test_where_no_looks_are_taken_every_call_is_a_probe(endpoint: Endpoint) -> None:
     member = member_of(endpoint, watched=False)
-    await calls(member, endpoint, *[503] * 5)
+    await calls(member, endpoint, *[REFUSED] * 5)
     assert not member.well
     await calls(member, endpoint, BadRequest("yours"), 200)
     assert member.well
@@ -222,8 +223,8 @@ async def test_its_state_is_what_operators_read(endpoint: Endpoint) -> None:
     )
     member.looked(ILL)
     assert (member.report().state, member.report().detail) == ("well", ILL.why)
-    await calls(member, endpoint, 503, 503)
-    assert (member.report().state, member.report().detail) == ("failing", "it answered 503")
+    await calls(member, endpoint, REFUSED, REFUSED)
+    assert (member.report().state, member.report().detail) == ("failing", "refused")
     member.looked(WELL)
     assert (member.report().state, member.report().detail) == ("well", "")
     assert "h:8000" in repr(member)

@@ -42,7 +42,7 @@ ASK = Call("POST", "/chat/completions?key=hush", ((b"authorization", b"Bearer " 
 
 
 def ask(target: str = "/chat/completions", *headers: tuple[bytes, bytes], body: bytes = b"{}") -> Call:
-    return Call("POST", target, headers, body)
+    return Call("POST", target, headers, body, repeatable=True)
 
 
 async def read(reply: HttpReply) -> bytes:

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.types import Call
-from proxy.upstream.base import Upstream, worth_another
-from proxy.upstream.routes import LIST_BYTES, Route, Routes, Told
+from proxy.types import Call, Patience
+from proxy.upstream.base import TOLD_BYTES, Told, Upstream, worth_another
+from proxy.upstream.routes import Route, Routes
 
 LIST = Call("GET", "/models", (), b"")
 
@@ -44,7 +44,7 @@ def test_without_one_that_takes_any_the_first_serves(model: str) -> None:
     assert routes(("gpt-*",), ("llama-*",)).of(model).name == "0"
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data":{}}', b'{"data":null}', b"{", b"x" * (LIST_BYTES + 1)])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data":{}}', b'{"data":null}', b"{", b"x" * (TOLD_BYTES + 1)])
 async def test_what_is_no_list_of_models_is_left_out(body: bytes) -> None:
     good = upstream("good", b'{"data":[{"id":"m"},{"id":7},3,{}]}')
     merged = await Routes([Route(upstream("bad", body), ("none",)), Route(good, ("*",))], reads_bodies=True).models(
@@ -75,4 +75,4 @@ async def test_where_none_has_a_list_the_first_s_answer_is_given() -> None:
 def test_another_is_tried_while_the_caller_will_still_be_there(
     budget_s: float | None, spent_s: float, worth: bool
 ) -> None:
-    assert worth_another(budget_s, spent_s) is worth
+    assert worth_another(Patience(budget_s), spent_s) is worth

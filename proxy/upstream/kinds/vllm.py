@@ -6,6 +6,7 @@ Facts are those of vLLM 0.32's sources; each is named where it is used.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -141,7 +142,12 @@ _HARMLESS: Final = frozenset(HARMLESS)
 
 def _takes_salt(target: str) -> bool:
     # vLLM's router decodes before it compares.
-    return unquote(target.partition("?")[0]) in SALTED
+    path = unquote(target.partition("?")[0])
+    return (_AZURE.sub("", path, count=1) if path.startswith("/openai/") else path) in SALTED
+
+
+_AZURE: Final = re.compile(r"/openai/(?:deployments/[^/]+|v1)")
+"""Azure's ways to write a path: whoever serves vLLM below one of them has the same behind it."""
 
 
 def _checked_salt(salt: object) -> str:
