@@ -62,7 +62,9 @@ class Landing:
 class Flight:
     """One upstream call in the air. Only its own task writes to it."""
 
-    def __init__(self, name: Digest, *, streaming: bool, bounds: Bounds, born: float, patience_s: float | None) -> None:
+    def __init__(
+        self, name: Digest, *, streaming: bool, bounds: Bounds, born: float, patience_s: float | None = None
+    ) -> None:
         self.name = name
         self.patience = Patience(patience_s)
         """Of whoever waits longest."""

@@ -70,7 +70,8 @@ class Upstream(Part):
     """A 429 that asks for a pause up to this long is tried elsewhere at once; one that asks for more, or does not say,
     is the caller's to know. 2s is a passing peak; a longer one is a quota that is used up."""
     breaker_failures: int = Field(default=3, ge=1)
-    """Failures in a row after which an endpoint is left alone until a probe finds it well. 3 forgives a hiccup."""
+    """Failures in a row (no connection, or a look that goes wrong) after which an endpoint is left alone until a look
+    finds it well. 3 forgives a hiccup."""
     health_interval: Duration = Field(default=2 * SECOND, gt=0)
     """How often an endpoint is looked at: a vllm always, others where there is a choice between endpoints or a
     fallback. 2s: a dead one is found before many have met it."""
