@@ -83,6 +83,9 @@ STALE_ON = frozenset({500, 502, 503, 504})
 NO_STAND_IN = frozenset({401, 403, 404})
 """Statuses of a fallback that say something of its configuration and nothing to the caller."""
 
+TOLD_S = 2.0
+"""How long the body of such a refusal may take, while the fallback waits to be asked: it is an error object."""
+
 ALWAYS_VARY = frozenset({b"openai-beta", b"anthropic-beta", b"anthropic-version"})
 """Request fields that change what an upstream does: always part of the name."""
 
@@ -146,6 +149,7 @@ class Pipeline:
         """Who asks what, and what the cache may do about it. Pure. Raises `errors.RequestError`."""
         scope = self._tenancy.identify(request.headers)
         upstream, question = self._read(request)
+        where = Where(upstream, upstream.epoch(question.model))
         rule = self._rule_for(question.model, question.endpoint)
         judged = [policy(question, rule) for policy in self._policies]
         # The caller's own word comes last: where several forbid, the reason shown is the one it did not know of.
@@ -155,8 +159,8 @@ class Pipeline:
             endpoint=request.endpoint,
             scope=scope,
             upstream=upstream,
-            name=self._name(request, question, rule, scope, upstream),
-            epoch=upstream.epoch(question.model),
+            name=self._name(request, question, rule, scope, where),
+            epoch=where.epoch,
             model=question.model,
             stream=question.stream,
             include_usage=question.include_usage,
@@ -177,10 +181,9 @@ class Pipeline:
         # Rare: which members matter is known only now.
         return upstream, request.endpoint.read(request.body, upstream.harmless, deployment=request.deployment)
 
-    def _name(self, request: Request, question: Question, rule: Rule, scope: Scope, upstream: Upstream) -> Digest:
+    def _name(self, request: Request, question: Question, rule: Rule, scope: Scope, where: Where) -> Digest:
         # `no-transform`: nothing may be read into the body, so its very bytes are the name.
         key = framed((b"raw", request.body)) if request.directives.no_transform else question.key
-        where = Where(upstream, question.model)
         return self._named(self._namer.exact, request, where, rule, scope, key, question.members)
 
     def _named(
@@ -204,7 +207,7 @@ class Pipeline:
         return make(
             scope,
             upstream=where.upstream.name,
-            epoch=where.upstream.epoch(where.model),
+            epoch=where.epoch,
             endpoint=request.target,
             vary=vary,
             key=key,
@@ -411,7 +414,7 @@ class Pipeline:
         else:
             if not upstream.cannot_serve(reply) or not self._may_fall_back(upstream, call, began):
                 return reply
-            unserved = Unserved(reply=await _told(reply))
+            unserved = await _unserved(reply, upstream.name)
         self._metrics.fell_back(upstream.name)
         return unserved
 
@@ -542,7 +545,7 @@ class Pipeline:
         if not self._meaning.active:
             return None
         asking = case.endpoint.asking(request.body, case.upstream.harmless)
-        where = Where(case.upstream, case.model)
+        where = Where(case.upstream, case.epoch)
         shape = self._named(self._namer.shape, request, where, case.rule, case.scope, asking.shape, asking.members)
         fits = partial(self._fits, case, self._clock()) if wanted else None
         return await self._meaning.seek(case, asking, shape, fits)
@@ -660,12 +663,13 @@ class Pipeline:
         """The same question put to the fallback, where its answer has a name of its own: what one upstream said is
         never served as another's."""
         upstream, question = self._read(request, case.upstream.fallback)
+        where = Where(upstream, upstream.epoch(case.model))
         return self.in_turn(
             dataclasses.replace(
                 case,
                 upstream=upstream,
-                name=self._name(request, question, case.rule, case.scope, upstream),
-                epoch=upstream.epoch(case.model),
+                name=self._name(request, question, case.rule, case.scope, where),
+                epoch=where.epoch,
             )
         )
 
@@ -846,18 +850,24 @@ class Unserved(NamedTuple):
         return self.reply
 
 
-async def _told(reply: Reply) -> Told:
+async def _unserved(reply: Reply, upstream: str) -> Unserved:
+    """Read to its end, in case nobody stands in."""
     try:
-        return await Told.of(reply)
+        async with asyncio.timeout(TOLD_S):
+            return Unserved(reply=await Told.of(reply))
+    except TimeoutError:
+        return Unserved(UpstreamError(f"upstream {upstream}: it answered {reply.status} and did not come to its end"))
+    except UpstreamError as error:
+        return Unserved(error)
     finally:
         await reply.aclose()
 
 
 class Where(NamedTuple):
-    """Whom a question is put to, and for which model as the caller named it: decides the epoch in its name."""
+    """Whom a question is put to, and what stands behind the model's name there (`Upstream.epoch`)."""
 
     upstream: Upstream
-    model: str
+    epoch: str
 
 
 Make = Callable[..., Digest]

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from tests.path.several import chats, says, several
-from tests.provider import Ending, Provider, failure, plain, stream, words
+from tests.provider import Ending, Provider, failure, head, plain, stream, words
 from tests.running import ALICE, BOB, Start, error, question, said
 
 OWN = {"api_key": "sk-own"}
@@ -187,6 +187,15 @@ async def test_a_fallback_answers_where_an_upstream_cannot_serve(
         assert len(chats(provider)) == 1
         assert await proxy.metric("askonce_upstream_fallbacks_total", upstream="a") == 1
         assert await proxy.metric("askonce_upstream_errors_total", upstream="a") == 1
+
+
+async def test_a_refusal_that_breaks_off_is_one(askonce: Start, provider: Provider) -> None:
+    async with several(askonce, provider, FALLBACK, OWN) as (proxy, providers):
+        provider.always(lambda _: [head(503, [("content-length", "100")]) + b"{", Ending.CLOSE])
+        assert said(await proxy.chat()) == "b gpt-test 1"
+        providers[1].always(lambda _: failure(401))
+        answer = await proxy.chat(seed=1)
+        assert (answer.status_code, error(answer)["code"]) == (502, "upstream_interrupted")
 
 
 async def test_a_dead_upstream_s_fallback_answers(askonce: Start, provider: Provider) -> None:
