@@ -137,11 +137,11 @@ class Entry:
 
     def warm(self, now: float) -> bool:
         """Young enough that the upstream would still have its prompt cached."""
-        return self.age_s(now) < PREFIX_CACHED_S
+        return now - self.finished_at < PREFIX_CACHED_S
 
     def saved_usd(self, now: float) -> float | None:
         """What serving it saves: a call of its own would cost this now. None: no known price."""
-        return self.warm_usd if self.warm(now) else self.cost_usd
+        return self.warm_usd if now - self.finished_at < PREFIX_CACHED_S else self.cost_usd
 
     def gone(self, now: float) -> bool:
         """Past its physical lifetime: as if it were not there."""
