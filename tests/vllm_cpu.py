@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -61,7 +62,17 @@ def make() -> None:
     _pip("install", "-r", str(HOME / "requirements.txt"))
     _name_itself()
     subprocess.run([PYTHON, "-c", _MAKE_TINY, str(TINY), str(ROOT / "LICENSE")], check=True, stdin=subprocess.DEVNULL)
+    _try()
     (HOME / "made").touch()
+
+
+def _try() -> None:
+    """Installed is not yet running: the wheel is built for processors that this one may not be."""
+    with tempfile.TemporaryDirectory() as folder, vllm(Path(folder)) as server:
+        try:
+            server.wait()
+        except RuntimeError as why:
+            raise Unavailable(f"it was installed and does not run here: {why}") from why
 
 
 _NEEDS = f"""
