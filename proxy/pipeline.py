@@ -859,8 +859,6 @@ async def _unserved(reply: Reply, upstream: str) -> Unserved:
         return Unserved(UpstreamError(f"upstream {upstream}: it answered {reply.status} and did not come to its end"))
     except UpstreamError as error:
         return Unserved(error)
-    finally:
-        await reply.aclose()
 
 
 class Where(NamedTuple):

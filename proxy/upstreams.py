@@ -5,7 +5,6 @@ Beside `app.py` the only module that knows which classes are real.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -33,8 +32,6 @@ from proxy.upstream.prompt_cache import PromptCacheKeys
 from proxy.upstream.routes import Route, Routes
 
 HTTP_ERROR = 400
-
-_GLOB = re.compile(r"[*?\[]")
 
 
 class Changes:
@@ -72,17 +69,14 @@ def make_upstreams(settings: Settings, house: Surroundings) -> Routes:
         for each in [each for each in waiting.values() if each.fallback not in waiting]:
             made[each.name] = _fleet(settings, each, house, made.get(each.fallback or ""))
             del waiting[each.name]
-    routes = [
-        Route(made[each.name], each.models, tuple(name for name in each.model_map if not _GLOB.search(name)))
-        for each in settings.upstreams
-    ]
+    routes = [Route(made[each.name], each.models, ModelMap(each.model_map).names) for each in settings.upstreams]
     return Routes(routes, reads_bodies=_reads_bodies(settings))
 
 
 async def probe_upstreams(settings: Settings) -> AsyncIterator[Probe]:
     """Try each endpoint with a call that costs nothing."""
     for each in settings.upstreams:
-        kind = _kind(each, Namer(b""), time.time)  # nothing is named by looking
+        kind = _kind(each, ModelMap({}), Namer(b""), time.time)  # nothing is named by looking
         for address in each.base_url:
             endpoint = _endpoint(settings, each, address)
             await endpoint.open()
@@ -131,6 +125,7 @@ def _reads_bodies(settings: Settings) -> bool:
 
 def _fleet(settings: Settings, upstream: Upstream, house: Surroundings, fallback: base.Upstream | None) -> Fleet:
     endpoints = [_endpoint(settings, upstream, address) for address in upstream.base_url]
+    models = ModelMap(upstream.model_map)
     # Two upstreams may be called alike, one after the other: an answer belongs to the address it came from.
     epochs = Epochs(
         upstream=upstream.name,
@@ -143,7 +138,7 @@ def _fleet(settings: Settings, upstream: Upstream, house: Surroundings, fallback
     return Fleet(
         upstream.name,
         endpoints,
-        kind=_kind(upstream, house.namer, house.clock),
+        kind=_kind(upstream, models, house.namer, house.clock),
         balancer=_balancer(upstream),
         fallback=fallback,
         epochs=epochs,
@@ -158,7 +153,7 @@ def _fleet(settings: Settings, upstream: Upstream, house: Surroundings, fallback
         seen=house.seen,
         random=house.random,
         steady=time.monotonic,
-        called_there=ModelMap(upstream.model_map).name_of,
+        called_there=models.name_of,
         vouches=upstream.fallback_for == "known" and upstream.sends(alone=len(settings.upstreams) == 1) == "caller",
     )
 
@@ -182,8 +177,7 @@ def _endpoint(settings: Settings, upstream: Upstream, address: str) -> OpenAIHtt
     )
 
 
-def _kind(upstream: Upstream, namer: Namer, clock: Callable[[], float]) -> Kind:
-    models = ModelMap(upstream.model_map)
+def _kind(upstream: Upstream, models: ModelMap, namer: Namer, clock: Callable[[], float]) -> Kind:
     match upstream.kind:
         case "openai":
             keys = None

@@ -271,12 +271,12 @@ class Edge:
             patience=Patience(patience_s(onward)),
         )
         length = exchange.fields.get(b"content-length")
+        as_it_comes = call if length is None else replace(call, headers=(*onward, (b"content-length", length)))
         if (length or b"0") == b"0" and b"transfer-encoding" not in exchange.fields:
             exchange.without_body()
-            return call if length is None else replace(call, headers=(*onward, (b"content-length", length)))
+            return as_it_comes
         if not (self._upstreams.reads_bodies and may_be_json(exchange.headers)):
-            headers = onward if length is None else (*onward, (b"content-length", length))
-            return replace(call, headers=headers, body=exchange.chunks())
+            return replace(as_it_comes, body=exchange.chunks())
         body = await exchange.body(self._settings.limits)
         found = model_in_body(body) if len(body) <= LARGE_BODY else await asyncio.to_thread(model_in_body, body)
         plain = tuple(pair for pair in onward if pair[0] != b"content-encoding")

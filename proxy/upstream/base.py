@@ -140,12 +140,15 @@ class Told:
 
     @classmethod
     async def of(cls, reply: Reply) -> Told:
-        """Raises `errors.UpstreamError`; a body over `TOLD_BYTES` is one."""
+        """Reads and closes it. Raises `errors.UpstreamError`; a body over `TOLD_BYTES` is one."""
         body = bytearray()
-        async for piece in reply:
-            body += piece
-            if len(body) > TOLD_BYTES:
-                raise UpstreamError(f"an answer that is read in full has more than {TOLD_BYTES} bytes")
+        try:
+            async for piece in reply:
+                body += piece
+                if len(body) > TOLD_BYTES:
+                    raise UpstreamError(f"an answer that is read in full has more than {TOLD_BYTES} bytes")
+        finally:
+            await reply.aclose()
         return cls(reply.status, reply.headers, bytes(body))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

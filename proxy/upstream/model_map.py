@@ -20,6 +20,8 @@ class ModelMap:
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self._exact = dict(names)
+        self.names = tuple(name for name in names if not _PATTERN.search(name))
+        """Those that callers may use as they stand, without a pattern."""
         self._globs = tuple(
             (re.compile(translate(glob)), name) for glob, name in names.items() if _PATTERN.search(glob)
         )

@@ -81,11 +81,7 @@ class Routes:
     async def _listed(self, route: Route, call: Call) -> list[dict[str, Any]] | Told | UpstreamError:
         try:
             async with asyncio.timeout(LIST_S):
-                reply = await route.upstream.send(call)
-                try:
-                    told = await Told.of(reply)
-                finally:
-                    await reply.aclose()
+                told = await Told.of(await route.upstream.send(call))
         except TimeoutError:
             return UpstreamTimeout(f"upstream {route.upstream.name}: no list of models within {LIST_S:g} s")
         except UpstreamError as error:

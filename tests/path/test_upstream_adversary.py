@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -312,15 +313,21 @@ async def test_only_if_cached_asks_neither_an_upstream_nor_its_fallback(askonce:
 # --- replicas
 
 
-def two(first: Provider, second: Provider) -> tuple[dict[str, Any], dict[str, str]]:
-    flags = {
-        "upstreams.0.name": "a",
-        "upstreams.0.base_url": first.url,
-        "upstreams.0.fallback": "b",
-        "upstreams.1.name": "b",
-        "upstreams.1.base_url": second.url,
-    }
-    return flags, {"ASKONCE_UPSTREAMS__1__API_KEY": "sk-own"}
+@asynccontextmanager
+async def two_replicas(replica: Replica, first: Provider) -> AsyncIterator[tuple[Running, Running, Provider]]:  # noqa: F811
+    """Two before the same upstream `a`, which falls back on `b`; and the provider that is `b`."""
+    async with Provider() as other:
+        other.always(says("b"))
+        flags = {
+            "upstreams.0.name": "a",
+            "upstreams.0.base_url": first.url,
+            "upstreams.0.fallback": "b",
+            "upstreams.1.name": "b",
+            "upstreams.1.base_url": other.url,
+        }
+        environ = {"ASKONCE_UPSTREAMS__1__API_KEY": "sk-own"}
+        async with replica(flags, **environ) as a, replica(flags, **environ) as b:
+            yield a, b, other
 
 
 async def test_a_replica_that_follows_a_fallback_s_answer_names_it_by_its_key_in_both_forms(
@@ -329,24 +336,21 @@ async def test_a_replica_that_follows_a_fallback_s_answer_names_it_by_its_key_in
     between: Between,  # noqa: F811
 ) -> None:
     gate = asyncio.Event()
-    async with Provider() as other:
-        other.always(says("b"))
-        provider.always(lambda _: [gate, *failure(503)])
-        flags, environ = two(provider, other)
-        async with replica(flags, **environ) as a, replica(flags, **environ) as b:
-            leads = asyncio.create_task(a.chat())
-            await until_asked(provider)
-            follows = asyncio.create_task(b.chat())
-            await between.asked_for(1)
-            converts = asyncio.create_task(b.chat(stream=True))
-            while await b.metric("askonce_flight_followers_total") < 1:
-                await asyncio.sleep(0.005)
-            gate.set()
-            answers = await asyncio.gather(leads, follows, converts)
-            assert {said(answer) for answer in answers} == {"b gpt-test 1"}
-            assert {answer.headers["x-upstream"] for answer in answers} == {"b"}
-            assert len({answer.headers["x-cache-key"] for answer in answers}) == 1
-            assert (len(chats(provider)), len(chats(other))) == (1, 1)
+    provider.always(lambda _: [gate, *failure(503)])
+    async with two_replicas(replica, provider) as (a, b, other):
+        leads = asyncio.create_task(a.chat())
+        await until_asked(provider)
+        follows = asyncio.create_task(b.chat())
+        await between.asked_for(1)
+        converts = asyncio.create_task(b.chat(stream=True))
+        while await b.metric("askonce_flight_followers_total") < 1:
+            await asyncio.sleep(0.005)
+        gate.set()
+        answers = await asyncio.gather(leads, follows, converts)
+        assert {said(answer) for answer in answers} == {"b gpt-test 1"}
+        assert {answer.headers["x-upstream"] for answer in answers} == {"b"}
+        assert len({answer.headers["x-cache-key"] for answer in answers}) == 1
+        assert (len(chats(provider)), len(chats(other))) == (1, 1)
 
 
 async def test_replicas_that_follow_a_call_which_found_a_fallback_s_stored_answer_do_not_all_ask(
@@ -355,27 +359,24 @@ async def test_replicas_that_follow_a_call_which_found_a_fallback_s_stored_answe
     between: Between,  # noqa: F811
 ) -> None:
     gate = asyncio.Event()
-    async with Provider() as other:
-        other.always(says("b"))
-        provider.always(lambda _: failure(503))
-        flags, environ = two(provider, other)
-        async with replica(flags, **environ) as a, replica(flags, **environ) as b:
-            await a.chat()
-            await a.landed()
-            await between.settled()
-            provider.always(lambda _: [gate, *failure(503)])
-            leads = asyncio.create_task(a.chat())
-            await until_asked(provider, 2)
-            follow = [asyncio.create_task(b.chat(stream=bool(n % 2))) for n in range(6)]
-            await between.asked_for(1)
-            while await b.metric("askonce_flight_followers_total") < 5:
-                await asyncio.sleep(0.005)
-            gate.set()
-            answers = await asyncio.gather(leads, *follow)
-            assert {said(answer) for answer in answers} == {"b gpt-test 1"}
-            assert len(chats(other)) == 1
-            # One for the first question, one for the leader, and at most one more for replica b as a whole.
-            assert len(chats(provider)) <= 3
+    provider.always(lambda _: failure(503))
+    async with two_replicas(replica, provider) as (a, b, other):
+        await a.chat()
+        await a.landed()
+        await between.settled()
+        provider.always(lambda _: [gate, *failure(503)])
+        leads = asyncio.create_task(a.chat())
+        await until_asked(provider, 2)
+        follow = [asyncio.create_task(b.chat(stream=bool(n % 2))) for n in range(6)]
+        await between.asked_for(1)
+        while await b.metric("askonce_flight_followers_total") < 5:
+            await asyncio.sleep(0.005)
+        gate.set()
+        answers = await asyncio.gather(leads, *follow)
+        assert {said(answer) for answer in answers} == {"b gpt-test 1"}
+        assert len(chats(other)) == 1
+        # One for the first question, one for the leader, and at most one more for replica b as a whole.
+        assert len(chats(provider)) <= 3
 
 
 async def test_one_replica_s_hurried_caller_does_not_decide_for_another_replica_s(
@@ -384,18 +385,15 @@ async def test_one_replica_s_hurried_caller_does_not_decide_for_another_replica_
     between: Between,  # noqa: F811
 ) -> None:
     gate = asyncio.Event()
-    async with Provider() as other:
-        other.always(says("b"))
-        provider.always(lambda _: [gate, *failure(503)])
-        flags, environ = two(provider, other)
-        async with replica(flags, **environ) as a, replica(flags, **environ) as b:
-            hurried = asyncio.create_task(a.chat({"x-stainless-read-timeout": "0.1"}))
-            await until_asked(provider)
-            patient = asyncio.create_task(b.chat({"x-stainless-read-timeout": "600"}))
-            await between.asked_for(1)
-            gate.set()
-            await hurried
-            assert (await patient).status_code == 200
+    provider.always(lambda _: [gate, *failure(503)])
+    async with two_replicas(replica, provider) as (a, b, _):
+        hurried = asyncio.create_task(a.chat({"x-stainless-read-timeout": "0.1"}))
+        await until_asked(provider)
+        patient = asyncio.create_task(b.chat({"x-stainless-read-timeout": "600"}))
+        await between.asked_for(1)
+        gate.set()
+        await hurried
+        assert (await patient).status_code == 200
 
 
 async def until_asked(provider: Provider, count: int = 1) -> None:

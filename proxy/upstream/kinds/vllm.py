@@ -18,7 +18,7 @@ import orjson
 from proxy import strict_json
 from proxy.errors import BadRequest, UpstreamError
 from proxy.types import Call, Scope
-from proxy.upstream.amend import with_member
+from proxy.upstream.amend import appended, with_members
 from proxy.upstream.kinds.base import Condition, Identity, Wire
 from proxy.upstream.kinds.renaming import object_in, renamed
 from proxy.upstream.model_map import ModelMap
@@ -109,7 +109,11 @@ class VllmKind:
         given = _checked_salt(members.get(SALT))
         if self._share:
             return call
-        return replace(call, body=with_member(body, SALT, self._salt(call.scope, given)))
+        salt = {SALT: self._salt(call.scope, given)}
+        # Where there is none the body need not be parsed again.
+        return replace(
+            call, body=with_members(body, salt) if SALT in members else appended(body, salt, empty=not members)
+        )
 
     # --- looks
 
