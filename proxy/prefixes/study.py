@@ -16,7 +16,7 @@ from proxy.prefixes.entry import Entry
 from proxy.prefixes.families import Families, Member
 from proxy.prefixes.prompt import stream
 from proxy.prefixes.trie import PrefixTrie
-from proxy.telemetry.prices import Prices
+from proxy.telemetry.prices import PREFIX_LEAST, Prices
 from proxy.types import Usage
 
 BYTES_A_TOKEN: Final = 4
@@ -25,7 +25,7 @@ BYTES_A_TOKEN: Final = 4
 BLOCK: Final = 16
 """Tokens; vLLM's block."""
 
-MINIMUM: Final = 1024
+MINIMUM: Final = PREFIX_LEAST
 """Tokens that have to be shared before OpenAI's cache counts any."""
 
 _MOST_CAUSES: Final = 64
