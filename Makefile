@@ -64,11 +64,12 @@ clean:
 	  { rm -rf .venv; echo 'No virtual environment could be made. On Debian: apt-get install python3-venv' >&2; exit 1; }
 	@touch $@
 
-# uv installs in seconds; where it cannot be had, or cannot reach the index pip is configured for, pip does it.
+# uv installs in seconds; where it cannot be had, or cannot reach the index pip is configured for, pip does it, and says
+# what is wrong if that fails too.
 # Bytecode is compiled now, so that the first start is as quick as the next.
 define install
 	@$(BIN)/python -m pip install --quiet uv || true
-	@{ test -x $(BIN)/uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -e '$(1)'; } || \
+	@{ test -x $(BIN)/uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -e '$(1)' 2>/dev/null; } || \
 	  $(BIN)/python -m pip install --quiet -e '$(1)'
 endef
 

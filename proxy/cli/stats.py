@@ -101,8 +101,12 @@ def _share(part: int, whole: int) -> str:
 
 
 def _endpoint(each: dict[str, Any]) -> str:
-    load = f"{each['in_flight']} in flight, {each['waiting']} waiting, KV cache {each['kv_usage']:.0%}"
-    return load if each["state"] != "failing" else f"failing: {each['detail']}"
+    if each["state"] == "failing":
+        return f"failing: {each['detail']}"
+    load = f"{each['in_flight']} in flight"
+    # A hosted API tells nothing of this, and zeros would look as if it did.
+    told = each["waiting"] or each["kv_usage"]
+    return f"{load}, {each['waiting']} waiting, KV cache {each['kv_usage']:.0%}" if told else load
 
 
 def _duration(total_s: float) -> str:

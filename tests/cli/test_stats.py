@@ -35,6 +35,15 @@ def test_the_figures_are_shown_as_a_table():
     assert operator.asked == [("GET", "/admin/stats", None, None)]
 
 
+def test_of_an_endpoint_that_tells_nothing_of_its_load_nothing_is_made_up():
+    silent = {**REPORT["endpoints"][0], "waiting": 0, "kv_usage": 0.0}
+    with listening({**REPORT, "endpoints": [silent]}) as operator:
+        shown = stats("--url", operator.url).output
+    assert "3 in flight" in shown
+    assert "waiting" not in shown
+    assert "KV" not in shown
+
+
 def test_a_degraded_store_and_no_request_yet_are_said():
     store = {**REPORT["store"], "degraded": "the disk is full"}
     with listening({**REPORT, "hit_ratio": None, "requests": {}, "store": store}) as operator:
