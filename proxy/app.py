@@ -11,20 +11,22 @@ import random as random_module
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version as distribution_version
 from math import ceil
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client.core import Metric
 from starlette.types import Receive, Scope, Send
 
 from proxy.admin.access import Access
 from proxy.admin.operations import Operations
 from proxy.admin.routes import add_error_handlers, routes
+from proxy.drain import Drain, Signals
 from proxy.edge.asgi import Edge, EdgeSettings
 from proxy.edge.exchange import Limits
 from proxy.edge.guard import Patience
@@ -35,7 +37,7 @@ from proxy.edge.reception import Reception
 from proxy.endpoints.base import Endpoint
 from proxy.endpoints.chat_completions import ChatCompletions
 from proxy.errors import CacheFailure
-from proxy.feedback import Feedback, Recent
+from proxy.feedback import Feedback, Recent, nowhere
 from proxy.fingerprint import Namer
 from proxy.flights import Bounds, Flights
 from proxy.leases.off import NoLeases
@@ -51,7 +53,7 @@ from proxy.probes import Probe
 from proxy.redis_link.survey import survey
 from proxy.replicas import SharedBoard, SharedSecret, front, link_to, revealed, share
 from proxy.secret import installation_secret
-from proxy.semantic import House, match_by_meaning, probe_semantic
+from proxy.semantic import House, match_by_meaning, mode_of, probe_semantic
 from proxy.settings import Settings
 from proxy.stores.base import ExactStore
 from proxy.stores.frame import FrameCodec
@@ -60,16 +62,25 @@ from proxy.stores.sqlite import SqliteStore
 from proxy.stores.tiered import TieredStore
 from proxy.telemetry import logs
 from proxy.telemetry.audit import Audit
+from proxy.telemetry.figures import Figures, OwnFigures
 from proxy.telemetry.ids import Ids
 from proxy.telemetry.logs import AccessLog
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.prices import Price, Prices
 from proxy.telemetry.tasks import Tasks
+from proxy.telemetry.tracing.base import Tracing, TracingSettings
+from proxy.telemetry.tracing.make import make_tracing
 from proxy.tenancy.base import Tenancy
 from proxy.tenancy.credential import CredentialTenancy
 from proxy.tenancy.single import SingleTenancy
 from proxy.upstream.gauges import EndpointGauges
 from proxy.upstreams import Changes, Surroundings, described, make_upstreams, probe_upstreams
+from proxy.workers.deliveries import QUESTION as DELIVERY
+from proxy.workers.deliveries import Deliveries, teller
+from proxy.workers.group import Group
+from proxy.workers.siblings import Siblings
+from proxy.workers.supervisor import Made, WorkerConfig, supervise
+from proxy.workers.supervisor import signals as worker_signals
 
 logger = logging.getLogger("askonce")
 
@@ -93,6 +104,7 @@ class Application(FastAPI):
     metrics: Metrics
     store: ExactStore
     flights: Flights
+    drain: Drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(("/v1/", "/openai/")):
@@ -106,13 +118,15 @@ def build(
     *,
     clock: Callable[[], float] = time.time,
     random: Callable[[], float] = random_module.random,
+    signals: Signals | None = None,
+    group: Group | None = None,
 ) -> Application:
-    """Everything, wired. Opens nothing but the secret's file; the application's lifespan opens and closes the rest."""
+    """Everything, wired. Opens nothing but the secret's file; the application's lifespan opens and closes the rest.
+
+    signals: what they mean while it serves; None: whoever runs the loop ends it. group: the workers that it is one of.
+    """
     server = settings.server
-    # With Redis and none configured this one is for as long as Redis has not told which one all replicas use.
-    secret = installation_secret(
-        revealed(server.secret), settings.store.data_dir if settings.store.kind == "sqlite" else None
-    )
+    secret = group.secret if group else _secret(settings)
     namer = Namer(secret)
     tasks = Tasks()
     ids = Ids()
@@ -132,13 +146,18 @@ def build(
         store_report=store.report,
         flights=lambda: flights.count,
     )
+    recent = Recent()
+    siblings = Siblings(group, metrics.families, {DELIVERY: teller(recent)}, tasks=Tasks()) if group else None
+    figures: Figures = siblings or OwnFigures(metrics)
+    drain = Drain(server.shutdown_delay)
+    tracing = _tracing(settings, metrics.show)
     changes = Changes()
     # Tasks of their own: flights are waited for at the end, those who watch endpoints are not.
-    upstreams = make_upstreams(settings, Surroundings(namer, store, metrics, changes, Tasks(), clock, random))
+    upstreams = make_upstreams(settings, Surroundings(namer, store, metrics, changes, Tasks(), clock, random, tracing))
     metrics.show(EndpointGauges(upstreams.all).exported)
-    meaning = match_by_meaning(settings, House(store, shared, namer, endpoints, metrics, clock, random))
-    recent = Recent()
-    feedback = Feedback(store, meaning, recent)
+    meaning = match_by_meaning(settings, House(store, shared, namer, endpoints, metrics, clock, random, tracing))
+    elsewhere = Deliveries(siblings.ask).elsewhere if siblings else nowhere
+    feedback = Feedback(store, meaning, recent, elsewhere)
     access_log = AccessLog(_write_out, settings.telemetry.log_format)
     observer = Observer(metrics, access_log if settings.telemetry.access_log else None, Audit(access_log), recent)
     pipeline = Pipeline(
@@ -156,6 +175,7 @@ def build(
         prices=_prices(settings),
         clock=clock,
         random=random,
+        tracing=tracing,
     )
     reception = Reception(
         pipeline,
@@ -175,8 +195,9 @@ def build(
         tasks=tasks,
         settings=_edge_settings(settings, endpoints),
         clock=clock,
+        tracing=tracing,
     )
-    lane = Lane(reception, observer, ids, tasks, _lane_settings(settings, endpoints), clock)
+    lane = Lane(reception, observer, ids, tasks, _lane_settings(settings, endpoints), clock, drain, tracing=tracing)
     operations = Operations(
         version=VERSION,
         store=store,
@@ -184,9 +205,10 @@ def build(
         leases=leases,
         meaning=meaning,
         upstreams=upstreams,
-        metrics=metrics,
+        figures=figures,
+        drain=drain,
         clock=clock,
-        began=clock(),
+        began=group.began if group else clock(),
     )
     if shared is not None:
         # First of all that hear of it: what is named and tagged from now on is what all replicas can read.
@@ -195,13 +217,20 @@ def build(
 
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
+        tracing.open()
         access_log.open()
         await store.open()
         await leases.open()
         for upstream in upstreams.all:
             await upstream.open()
         await meaning.open()
-        _announce(settings, store, meaning)
+        await figures.open()
+        if signals is not None:
+            drain.on_signals(signals)
+        if group is not None:
+            group.when_orphaned(drain.begin)
+        if group is None or group.first():
+            _announce(settings, store, meaning)
         try:
             yield
         finally:
@@ -212,6 +241,8 @@ def build(
             for upstream in upstreams.all:
                 await upstream.close()
             await store.close()
+            await tracing.close()
+            await figures.close()
             access_log.close()
 
     application = Application(
@@ -224,47 +255,89 @@ def build(
     )
     application.edge, application.lane, application.pipeline = edge, lane, pipeline
     application.metrics, application.store, application.flights = metrics, store, flights
-    application.include_router(routes(operations, feedback, metrics, Access(revealed(settings.admin.token))))
+    application.drain = drain
+    application.include_router(routes(operations, feedback, figures, Access(revealed(settings.admin.token))))
     add_error_handlers(application)
     return application
 
 
 def server(application: Application, settings: Settings) -> uvicorn.Server:
     """uvicorn with the fast lane as its HTTP protocol."""
-    config = uvicorn.Config(
-        application,
-        host=settings.server.host,
-        port=settings.server.port,
-        # uvicorn calls it like the class it asks for.
-        http=cast("type[LaneProtocol]", partial(LaneProtocol, application.lane)),
-        ws="none",
-        loop="uvloop" if sys.platform != "win32" else "asyncio",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Who called is taken from the socket: a header anybody can send decides nothing.
-        proxy_headers=False,
-        timeout_keep_alive=ceil(settings.server.keep_alive),
-        timeout_graceful_shutdown=ceil(settings.server.drain_timeout),
-    )
-    return uvicorn.Server(config)
+    return uvicorn.Server(uvicorn.Config(application, http=_protocol(application), **_options(settings)))
 
 
 def run(settings: Settings) -> None:
     """Serve until stopped (SIGTERM, SIGINT)."""
+    if settings.server.workers > 1:
+        _run_workers(settings)
+        return
+    _prepare(settings)
+    serving = server(build(settings, signals=Signals()), settings)
+    _settle()
+    serving.run()
+
+
+def _run_workers(settings: Settings) -> None:
+    """The parent of several. Each of them makes everything anew, with the secret that is made here."""
     logs.setup(settings.telemetry.log_level, settings.telemetry.log_format)
-    serving = server(build(settings), settings)
+    mode_of(settings)  # what cannot be had is said once, before any of them begins
+    _tracing(settings, lambda _shown: None)
+    server = settings.server
+
+    def config(group: Group, port: int) -> WorkerConfig:
+        # The real port: it is announced.
+        told = settings.model_copy(update={"server": server.model_copy(update={"port": port})})
+        return WorkerConfig(
+            partial(_prepare, told), partial(_make_worker, told, group), workers=server.workers, **_options(told)
+        )
+
+    supervise(config, host=server.host, port=server.port, secret=_secret(settings), clock=time.time)
+
+
+def _make_worker(settings: Settings, group: Group) -> Made:
+    application = build(settings, signals=worker_signals(group), group=group)
+    _settle()
+    return application, _protocol(application)
+
+
+def _prepare(settings: Settings) -> None:
+    """A process that is going to serve."""
+    logs.setup(settings.telemetry.log_level, settings.telemetry.log_format)
     for stop in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down in order and then raises the signal again, for whoever handled it before: a clean stop is
         # exit code 0.
         signal.signal(stop, lambda *_: sys.exit(0))
-    # What was imported and built stays: the collector need not look at it again. And a request leaves hardly any
-    # cycles, so looking after every 700 objects, as is Python's default, is a tenth of a hit's cost for nothing.
+
+
+def _settle() -> None:
+    """What was imported and built stays: the collector need not look at it again. And a request leaves hardly any
+    cycles, so looking after every 700 objects, as is Python's default, is a tenth of a hit's cost for nothing."""
     gc.freeze()
     gc.enable()
     gc.set_threshold(20_000, 20, 20)
-    serving.run()
+
+
+def _protocol(application: Application) -> type[LaneProtocol]:
+    # uvicorn calls it like the class it asks for.
+    return cast("type[LaneProtocol]", partial(LaneProtocol, application.lane))
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """Of uvicorn."""
+    return {
+        "host": settings.server.host,
+        "port": settings.server.port,
+        "ws": "none",
+        "loop": "uvloop" if sys.platform != "win32" else "asyncio",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        # Who called is taken from the socket: a header anybody can send decides nothing.
+        "proxy_headers": False,
+        "timeout_keep_alive": ceil(settings.server.keep_alive),
+        "timeout_graceful_shutdown": ceil(settings.server.drain_timeout),
+    }
 
 
 async def probe(settings: Settings) -> AsyncIterator[Probe]:
@@ -305,6 +378,13 @@ async def _probe_redis(settings: Settings) -> AsyncIterator[Probe]:
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
+def _secret(settings: Settings) -> bytes:
+    # With Redis and none configured this one is for as long as Redis has not told which one all replicas use.
+    return installation_secret(
+        revealed(settings.server.secret), settings.store.data_dir if settings.store.kind == "sqlite" else None
+    )
+
+
 def _store(settings: Settings, codec: FrameCodec, clock: Callable[[], float]) -> ExactStore:
     store = settings.store
     if store.kind == "off":
@@ -324,6 +404,23 @@ def _tenancy(settings: Settings, namer: Namer) -> Tenancy:
             return CredentialTenancy(namer)
         case "single":
             return SingleTenancy(namer)
+
+
+def _tracing(settings: Settings, show: Callable[[Callable[[], Iterator[Metric]]], None]) -> Tracing:
+    chosen = settings.telemetry.tracing
+    return make_tracing(
+        TracingSettings(
+            enabled=chosen.enabled,
+            version=VERSION,
+            endpoint=chosen.endpoint,
+            sample=chosen.sample,
+            service_name=chosen.service_name,
+            queue=chosen.queue,
+            timeout_s=chosen.timeout,
+            flush_s=chosen.flush,
+        ),
+        show,
+    )
 
 
 def _prices(settings: Settings) -> Prices:

@@ -7,6 +7,7 @@ as certain. Any other answer that is bad is removed, so that the question is ask
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple, TypeVar
 
 from proxy.errors import BadRequest, CacheFailure, NotFound
@@ -67,13 +68,22 @@ def _latest(deliveries: OrderedDict[K, Delivery], label: K, delivery: Delivery) 
         deliveries.popitem(last=False)
 
 
+Elsewhere = Callable[[str, Scope | None], Awaitable[Delivery | None]]
+"""As `Recent.of_request`, but of other processes that share the port."""
+
+
+async def nowhere(_request_id: str, _scope: Scope | None) -> None:
+    """There are none."""
+
+
 class Feedback:
     """Finds what is meant, and acts on it."""
 
-    def __init__(self, store: ExactStore, meaning: Meaning, recent: Recent) -> None:
+    def __init__(self, store: ExactStore, meaning: Meaning, recent: Recent, elsewhere: Elsewhere = nowhere) -> None:
         self._store = store
         self._meaning = meaning
         self._recent = recent
+        self._elsewhere = elsewhere
 
     async def give(self, scope: Scope | None, *, key: str | None, request_id: str | None, verdict: Verdict) -> str:
         """What was done: `pair_refused`, `answer_removed` or `noted`.
@@ -103,7 +113,7 @@ class Feedback:
         if (key is None) == (request_id is None):
             raise BadRequest('give exactly one of "key" and "request_id"', code="invalid_feedback")
         if request_id is not None:
-            delivery = self._recent.of_request(request_id, scope)
+            delivery = self._recent.of_request(request_id, scope) or await self._elsewhere(request_id, scope)
             if delivery is None:
                 raise _unknown(request_id)
             return delivery
@@ -135,6 +145,6 @@ class Feedback:
 def _unknown(label: str) -> NotFound:
     return NotFound(
         f"no answer is known by {label[:64]!r}: use the X-Cache-Key of an answer that is still stored; request ids are "
-        "known for a while, by the process that answered, and for answers matched by meaning",
+        "known for a while, by the replica that answered, and for answers matched by meaning",
         code="no_such_entry",
     )

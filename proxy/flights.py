@@ -24,7 +24,7 @@ from functools import partial
 from proxy.errors import AskOnceError, Overloaded, UpstreamInterrupted
 from proxy.match import Match
 from proxy.telemetry.tasks import Tasks
-from proxy.types import Digest, Entry, Frame, Pairs, Patience
+from proxy.types import CallSpan, Digest, Entry, Frame, Pairs, Patience
 
 REMEMBERED = 4096
 """How many recent landings and unstorable outcomes are remembered: a bound on memory, not a promise."""
@@ -75,6 +75,8 @@ class Flight:
         self.overgrown = False
         self.followed = False
         """Another replica's call is passed on: no caller here has a call of its own."""
+        self.span: CallSpan | None = None
+        """The call's, once it has its answer's head; before that, of the request that began it."""
         self._bounds = bounds
         self._frames: list[Frame] = []
         self._starts = array("q")
@@ -241,6 +243,11 @@ class Seat:
     def shared(self) -> bool:
         """Joined somebody else's call, in this process or another."""
         return self._joined or self._flight.followed
+
+    @property
+    def span(self) -> CallSpan | None:
+        """Of the call, for whoever traces this caller's way."""
+        return self._flight.span
 
     @property
     def overgrown(self) -> bool:

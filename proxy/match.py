@@ -45,7 +45,7 @@ def alias(name: Digest, source: Entry, match: Match) -> Entry:
         endpoint=source.endpoint,
         model=source.model,
         form=Form.ALIAS,
-        body=_encode(match),
+        body=encode(match),
         finished_at=source.finished_at,
         fresh_s=source.fresh_s,
         kept_s=source.kept_s,
@@ -58,7 +58,7 @@ def alias(name: Digest, source: Entry, match: Match) -> Entry:
 def matched(entry: Entry) -> Match:
     """What an alias says. Raises `errors.Unreadable` for one of another version."""
     try:
-        return _decode(orjson.loads(entry.body))
+        return decode(orjson.loads(entry.body))
     except (KeyError, TypeError, ValueError) as failure:
         raise Unreadable("an alias of another version", code="version") from failure
 
@@ -66,7 +66,8 @@ def matched(entry: Entry) -> Match:
 _DIGESTS: Final = ("of", "scope", "partition", "pair")
 
 
-def _encode(match: Match) -> bytes:
+def encode(match: Match) -> bytes:
+    """As JSON: an alias' body, and what workers tell one another."""
     members: dict[str, Any] = {name: getattr(match, name).hex() for name in _DIGESTS}
     members |= {"kind": match.kind, "similarity": round(match.similarity, 6)}
     if match.comparison is not None:
@@ -76,7 +77,8 @@ def _encode(match: Match) -> bytes:
     return orjson.dumps(members)
 
 
-def _decode(members: dict[str, Any]) -> Match:
+def decode(members: dict[str, Any]) -> Match:
+    """What `encode` wrote. Raises `KeyError`, `TypeError` or `ValueError` for that of another version."""
     of, scope, partition, pair = (bytes.fromhex(members[name]) for name in _DIGESTS)
     similarity = float(members["similarity"])
     difference = members.get("difference")

@@ -55,6 +55,9 @@ from proxy.settings import Rule
 from proxy.stores.base import ExactStore
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.prices import Prices
+from proxy.telemetry.tracing.base import Tracing
+from proxy.telemetry.tracing.genai import FOUND, LOOK_UP, TIER
+from proxy.telemetry.tracing.off import OFF
 from proxy.tenancy.base import Tenancy
 from proxy.types import (
     ALLOWED,
@@ -125,6 +128,7 @@ class Pipeline:
         clock: Callable[[], float],
         random: Callable[[], float],
         steady: Callable[[], float] = monotonic,
+        tracing: Tracing = OFF,
     ) -> None:
         self._namer = namer
         self._tenancy = tenancy
@@ -141,6 +145,7 @@ class Pipeline:
         self._clock = clock
         self._random = random
         self._steady = steady
+        self._tracing = tracing
         self._turns = Turns()
 
     # -- consider ------------------------------------------------------------------------------------------------
@@ -279,7 +284,10 @@ class Pipeline:
         tier = self._settings.store_tier
         began = perf_counter()
         try:
-            entry = await self._store.get(name)
+            with self._tracing.step(LOOK_UP) as step:
+                step.note(TIER, tier)
+                entry = await self._store.get(name)
+                step.note(FOUND, entry is not None)
         except CacheFailure as failure:
             logger.debug("a look-up failed and counts as a miss: %s", failure.message)
             return None
@@ -463,9 +471,9 @@ class Pipeline:
     async def _take_seat(
         self, case: Case, request: Request, seat: Seat, forward: str, *, patient: bool = False
     ) -> Answer:
-        if patient:
-            await seat.departed()
-        elif not await self._departed(case, seat):
+        with self._tracing.following(seat):
+            departed = await self._departed(case, seat, patient=patient)
+        if not departed:
             status = CacheStatus(fwd=forward, collapsed=True)
             later = partial(self._take_seat, case, request, seat, forward, patient=True)
             return Answer(Outcome.COLLAPSED, status, case, seat=seat, later=later)
@@ -482,10 +490,11 @@ class Pipeline:
         status = CacheStatus(fwd=forward, fwd_status=seat.status, stored=stored or None, collapsed=collapsed)
         return Answer(outcome, status, case, seat=seat, reason=reason, whole=landing is not None)
 
-    async def _departed(self, case: Case, seat: Seat) -> bool:
+    async def _departed(self, case: Case, seat: Seat, *, patient: bool) -> bool:
         """Until the head is known. False: not yet, and who waits is a stream's caller in somebody else's call, who
-        would take much more silence for a broken connection. One with a call of its own waits for its real head."""
-        while case.stream:
+        would take much more silence for a broken connection. One with a call of its own waits for its real head.
+        `patient`: it has been told, and waits."""
+        while case.stream and not patient:
             try:
                 async with asyncio.timeout(self._settings.stream_keep_alive_s):
                     await seat.departed()
@@ -532,6 +541,7 @@ class Pipeline:
 
     async def _fly_for_all(self, case: Case, request: Request, found: Found | None, flight: Flight) -> Landing:
         """Somebody has answered it in other words; else one upstream call for all replicas."""
+        flight.span = self._tracing.leading()
         sought = await self._seek(case, request, wanted=found is None)
         if sought is not None and sought.match is not None:
             return Landing(sought.entry, stored=True, match=sought.match)
@@ -641,6 +651,7 @@ class Pipeline:
             found = await self._look_once(case) if case.verdict.read else None
             if found is not None and found.match is None and self.fit(case, found) is not None:
                 return Landing(found.entry, stored=True, tier=found.tier)
+        flight.span = reply.span
         key = () if case is own else ((KEPT_AS, case.name.hex().encode()),)
         try:
             landing = await self._bring(case, reply, flight, asked, self._keep, key)
@@ -758,6 +769,7 @@ class Pipeline:
     async def _keep(self, case: Case, folded: Folded, reply: Reply, asked: Asked) -> Landing:
         """The flight's last act, only for a whole, successful answer."""
         entry = self._entry(case, folded, reply, asked)
+        reply.span.answered(folded.model, folded.usage, folded.finishes)
         for model in (case.model, entry.model):  # `gpt-4o` may be answered by `gpt-4o-2024-08-06`: both are real
             self._metrics.saw_model(model)
         self._metrics.spent(entry.model, entry.cost_usd)

@@ -24,8 +24,9 @@ from proxy.replicas import Shared, revealed
 from proxy.settings import Settings
 from proxy.stores.base import ExactStore
 from proxy.telemetry.metrics import Metrics
-from proxy.telemetry.semantic import PartitionGauges
+from proxy.telemetry.semantic import MatchingGauges, PartitionGauges
 from proxy.telemetry.tasks import Tasks
+from proxy.telemetry.tracing.base import Tracing
 
 if TYPE_CHECKING:
     from proxy.eligibility.base import Bar
@@ -70,6 +71,7 @@ class House:
     metrics: Metrics
     clock: Callable[[], float]
     random: Callable[[], float]
+    tracing: Tracing
 
 
 def mode_of(settings: Settings) -> Mode:
@@ -117,6 +119,7 @@ def match_by_meaning(settings: Settings, house: House) -> Meaning:
         tasks=tasks,
         metrics=house.metrics,
         clock=house.clock,
+        tracing=house.tracing,
     )
     rooms = Rooms(
         store=house.store,
@@ -129,7 +132,7 @@ def match_by_meaning(settings: Settings, house: House) -> Meaning:
         endpoints={endpoint.path: endpoint for endpoint in house.endpoints.values()},
     )
     house.metrics.show(PartitionGauges(learning.uppers, learning.suspensions).exported)
-    return Matching(
+    matching = Matching(
         rooms,
         MatchingSettings(
             mode=mode,
@@ -145,7 +148,10 @@ def match_by_meaning(settings: Settings, house: House) -> Meaning:
         metrics=house.metrics,
         clock=house.clock,
         random=house.random,
+        tracing=house.tracing,
     )
+    house.metrics.show(MatchingGauges(semantic.budget, matching.report, lambda: index.report().points).exported)
+    return matching
 
 
 def make_embedder(settings: Settings, noted: Callable[[int], None] = lambda _size: None) -> Embedder:

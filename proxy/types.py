@@ -5,7 +5,7 @@ Read it beside `pipeline.py`. Every name here is the word used in headers, logs 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, TypeAlias
@@ -309,6 +309,28 @@ class Call:
     patience: Patience = field(default_factory=Patience)
 
 
+class CallSpan(Protocol):
+    """What is told of a call to whoever traces it (`telemetry.tracing`). After `end` nothing more is heard."""
+
+    def departed(self, status: int) -> None:
+        """The response's head is here."""
+
+    def first_byte(self) -> None:
+        """Of its body."""
+
+    def answered(self, model: str, usage: Usage, finishes: Sequence[str]) -> None:
+        """It was a whole answer: what it says of itself, with the reason why each choice ended."""
+
+    def failed(self, reason: str) -> None:
+        """It brought no whole answer."""
+
+    def over(self) -> None:
+        """The body has ended."""
+
+    def end(self) -> None:
+        """All is told. More than once is harmless."""
+
+
 class Reply(Protocol):
     """What an upstream answered: status and end-to-end headers at once, the body as it comes.
 
@@ -322,6 +344,7 @@ class Reply(Protocol):
     """Of the body, where the upstream said it and its bytes go through as they are."""
     origin: str
     """The endpoint that answered, `host:port`; empty for an answer that another replica passes on."""
+    span: CallSpan
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
     async def aclose(self) -> None: ...

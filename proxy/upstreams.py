@@ -15,6 +15,7 @@ from proxy.probes import Probe
 from proxy.replicas import revealed
 from proxy.settings import Settings, Upstream
 from proxy.telemetry.tasks import Tasks
+from proxy.telemetry.tracing.base import Tracing
 from proxy.types import Call
 from proxy.upstream import base
 from proxy.upstream.balancing.base import Balancer
@@ -58,6 +59,7 @@ class Surroundings:
     tasks: Tasks
     clock: Callable[[], float]
     random: Callable[[], float]
+    tracing: Tracing
 
 
 def make_upstreams(settings: Settings, house: Surroundings) -> Routes:
@@ -154,6 +156,7 @@ def _fleet(settings: Settings, upstream: Upstream, house: Surroundings, fallback
         random=house.random,
         steady=time.monotonic,
         called_there=models.name_of,
+        tracing=house.tracing,
         vouches=upstream.fallback_for == "known" and upstream.sends(alone=len(settings.upstreams) == 1) == "caller",
     )
 

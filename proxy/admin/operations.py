@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from proxy.drain import Drain
 from proxy.errors import CacheFailure, NotFound
 from proxy.fingerprint import name_of
 from proxy.flights import Flights
@@ -15,7 +16,8 @@ from proxy.leases.base import Leases
 from proxy.match import matched
 from proxy.meaning.base import Meaning
 from proxy.stores.base import ExactStore
-from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.figures import Figures
+from proxy.telemetry.summary import Summary
 from proxy.types import Digest, Entry, Form
 from proxy.upstream.base import UpstreamReport, Upstreams
 
@@ -32,7 +34,8 @@ class Operations:
         leases: Leases,
         meaning: Meaning,
         upstreams: Upstreams,
-        metrics: Metrics,
+        figures: Figures,
+        drain: Drain,
         clock: Callable[[], float],
         began: float,
     ) -> None:
@@ -42,14 +45,22 @@ class Operations:
         self._leases = leases
         self._meaning = meaning
         self._upstreams = upstreams
-        self._metrics = metrics
+        self._figures = figures
+        self._drain = drain
         self._clock = clock
         self._began = began
+
+    @property
+    def draining(self) -> bool:
+        """It has been asked to stop."""
+        return self._drain.announced
 
     def readiness(self) -> dict[str, Any]:
         """Ready to serve, and what does not do all it should. A failed store is degraded, not unready: every request
         is still answered, by the upstream. So is an upstream with an endpoint that fails: another replica of this
         proxy would meet the same one."""
+        if self.draining:
+            return {"status": "draining"}
         report = self._store.report()
         store: dict[str, Any] = {"kind": report.kind, "status": "degraded" if report.degraded else "ok"}
         if report.degraded:
@@ -64,23 +75,32 @@ class Operations:
             "upstreams": upstreams,
         }
 
-    def stats(self) -> dict[str, Any]:
-        """Figures since the start."""
+    async def stats(self) -> dict[str, Any]:
+        """Figures since the start, of all processes that share the port. How the store, the endpoints and matching by
+        meaning are is this one's view."""
         report = self._store.report()
-        summary = self._metrics.summary()
+        summary = Summary(await self._figures.families())
         return {
             "version": self._version,
             "uptime_s": round(self._clock() - self._began, 1),
-            **summary,
+            **summary.since_the_start(),
             "store": {
                 "kind": report.kind,
                 "degraded": report.degraded,
-                "bytes": report.bytes_by_tier,
-                "entries": report.entries_by_tier,
+                "bytes": summary.by("askonce_store_bytes", "tier"),
+                "entries": summary.by("askonce_store_entries", "tier"),
             },
-            "flights": self._flights.count,
+            "flights": int(summary.total("askonce_flights")),
             "endpoints": [
-                {"upstream": upstream.name, **asdict(endpoint)}
+                {
+                    "upstream": upstream.name,
+                    **asdict(endpoint),
+                    "in_flight": int(
+                        summary.total(
+                            "askonce_upstream_endpoint_in_flight", upstream=upstream.name, endpoint=endpoint.address
+                        )
+                    ),
+                }
                 for upstream in self._upstreams.all
                 for endpoint in upstream.report().endpoints
             ],

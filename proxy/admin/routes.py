@@ -14,6 +14,7 @@ from proxy.admin.access import Access
 from proxy.admin.operations import Operations
 from proxy.errors import AskOnceError, CacheFailure
 from proxy.feedback import Feedback, Verdict
+from proxy.telemetry.figures import Figures, exposition
 from proxy.telemetry.metrics import Metrics
 
 
@@ -55,7 +56,7 @@ class Purged(BaseModel):
     purged: int
 
 
-def routes(operations: Operations, feedback: Feedback, metrics: Metrics, access: Access) -> APIRouter:
+def routes(operations: Operations, feedback: Feedback, figures: Figures, access: Access) -> APIRouter:
     """Everything that is not `/v1`."""
     router = APIRouter()
     guarded = APIRouter(prefix="/admin", dependencies=[Depends(access)], tags=["operator"])
@@ -65,20 +66,22 @@ def routes(operations: Operations, feedback: Feedback, metrics: Metrics, access:
         """The process is up."""
         return {"status": "ok"}
 
-    @router.get("/readyz", tags=["health"])
-    async def readyz() -> dict[str, Any]:
-        """Ready to serve; a store that failed is reported as degraded, and requests still go upstream."""
+    @router.get("/readyz", tags=["health"], responses={503: {"description": "It is about to end."}})
+    async def readyz(response: Response) -> dict[str, Any]:
+        """Ready to serve; a store that failed is reported as degraded, and requests still go upstream. 503 `draining`
+        from the moment it is asked to stop: it still serves, and nobody should send it more."""
+        response.status_code = 503 if operations.draining else 200
         return operations.readiness()
 
     @router.get("/metrics", tags=["health"], response_class=Response)
     async def scrape() -> Response:
-        """Prometheus text."""
-        return Response(metrics.text(), media_type=metrics.content_type)
+        """Prometheus text: sums over all processes that share the port."""
+        return Response(exposition(await figures.families()), media_type=Metrics.content_type)
 
     @guarded.get("/stats")
     async def stats() -> dict[str, Any]:
         """Figures since the start."""
-        return operations.stats()
+        return await operations.stats()
 
     @guarded.get("/entries/{key}")
     async def entry(key: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def serve(
         str | None, typer.Option(metavar="MODE", help="Match by meaning: off, shadow or on.  [on where installed]")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Processes; only 1 in this version: with Redis start several.  [1]")
+        int | None, typer.Option(metavar="N", help="Processes that share the port; several need Redis.  [1]")
     ] = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.  [info]")

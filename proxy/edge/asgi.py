@@ -40,6 +40,7 @@ from proxy.feedback import Feedback
 from proxy.pipeline import Pipeline
 from proxy.telemetry.ids import Ids
 from proxy.telemetry.tasks import Tasks
+from proxy.telemetry.tracing.base import Tracing
 from proxy.tenancy.base import Tenancy
 from proxy.types import CacheStatus, Call, Entry, Outcome, Patience, Reply
 from proxy.upstream.base import Upstreams
@@ -83,6 +84,7 @@ class Edge:
         tasks: Tasks,
         settings: EdgeSettings,
         clock: Callable[[], float],
+        tracing: Tracing,
     ) -> None:
         self._pipeline = pipeline
         self._reception = reception
@@ -96,10 +98,15 @@ class Edge:
         self._tasks = tasks
         self._settings = settings
         self._clock = clock
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. Whatever happens, the client gets an answer or sees its connection close."""
         exchange = Exchange(scope, receive, send, self._ids)
+        with self._tracing.request(exchange.headers) as exchange.span:
+            await self._handle(exchange)
+
+    async def _handle(self, exchange: Exchange) -> None:
         outcome: Outcome | None = Outcome.ERROR
         try:
             outcome = await self._serve(exchange)
@@ -115,7 +122,7 @@ class Edge:
             logger.exception("request %s failed", exchange.request_id.decode())
             await self._refuse(exchange, AskOnceError("an error inside AskOnce; its log has the request id"))
         if outcome is not None:
-            self._observer.served(exchange.ended(outcome))
+            self._observer.served(exchange.ended(outcome), exchange.span)
 
     async def _serve(self, exchange: Exchange) -> Outcome | None:
         """How it was answered; None when that is noted already."""
@@ -184,7 +191,7 @@ class Edge:
         rest, size = hit_on_wire(answer, entry, exchange.request_id, self._ids.next(), now)
         if not exchange.at_once(OK, rest):
             return False
-        self._observer.hit(answer, entry, exchange.request_id, size, exchange.seconds(), now)
+        self._observer.hit(answer, entry, exchange.request_id, size, exchange.seconds(), now, exchange.span)
         return True
 
     async def _deliver(self, exchange: Exchange, answer: Answer) -> None:

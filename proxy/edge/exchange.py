@@ -19,6 +19,8 @@ from proxy.streaming.codings import decode_all
 from proxy.telemetry.ids import Ids
 from proxy.telemetry.records import Served
 from proxy.telemetry.tasks import Tasks
+from proxy.telemetry.tracing.base import RequestSpan
+from proxy.telemetry.tracing.off import NO_SPAN
 from proxy.types import Outcome, Pairs
 
 
@@ -57,6 +59,7 @@ class Exchange:
         self.started = False
         """The response's head is sent: no other response can be."""
         self.began = perf_counter()
+        self.span: RequestSpan = NO_SPAN
         self._receive = receive
         self._send = send
         self._whole: SendWhole | None = scope.get("extensions", {}).get(WHOLE)

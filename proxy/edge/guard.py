@@ -20,6 +20,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from proxy.drain import Drain
 from proxy.edge.observer import Observer
 from proxy.edge.replies import error_body, lines
 from proxy.errors import BadRequest, HeadersTooLarge, NotImplementedHere, RequestError, RequestTimeout
@@ -70,14 +71,19 @@ class GuardedProtocol(HttpToolsProtocol):
         self,
         patience: Patience,
         observer: Observer,
+        drain: Drain,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        drain.watch(cast("set[GuardedProtocol]", server_state.connections))
         self._patience = patience
         self._observer = observer
+        self._drain = drain
+        self._closing = drain.closing
+        """The process is about to end: the next answer is the last."""
         self._phase = Phase.QUIET
         self._asked = False
         """A first byte came."""
@@ -145,6 +151,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # The application's task has been made and has not run yet.
         scope["extensions"] = {WHOLE: partial(self._send_whole, self.cycle)}
+        if self._closing:
+            self.cycle.keep_alive = False
 
     def on_headers_complete(self) -> None:
         self._phase = Phase.BODY
@@ -215,6 +223,26 @@ class GuardedProtocol(HttpToolsProtocol):
         if rest_s > 0:
             self._idle_timer = self.loop.call_later(rest_s, self._look_for_idleness)
         else:
+            self.transport.close()
+
+    # -- the end of the process ----------------------------------------------------------------------------------
+
+    def close_after_answer(self) -> None:
+        """See `drain.Connection`. A response that has begun has said nothing of it; its connection closes all the
+        same."""
+        self._closing = True
+        if self.busy():
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Nothing listens any more. uvicorn would close what is idle; but a request may have arrived that was not read
+        yet, or not to its end."""
+        self.close_after_answer()
+        if not self.busy():
+            self.loop.call_later(self._drain.linger_s, self._close_idle)
+
+    def _close_idle(self) -> None:
+        if not self.busy() and self._phase is Phase.QUIET:
             self.transport.close()
 
     def default_lines(self) -> bytes:

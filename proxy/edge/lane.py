@@ -27,12 +27,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from proxy.case import OK, Answer, Case
+from proxy.drain import Drain
 from proxy.edge.guard import GuardedProtocol, Patience, Phase
 from proxy.edge.observer import Observer
 from proxy.edge.reception import Packet, Reception
 from proxy.edge.replies import hit_on_wire, valid_request_id
 from proxy.telemetry.ids import Ids
 from proxy.telemetry.tasks import Tasks
+from proxy.telemetry.tracing.base import Tracing
+from proxy.telemetry.tracing.off import NO_SPAN
+from proxy.telemetry.tracing.w3c import Parent
 from proxy.types import Entry
 
 HOLD_S = 0.05
@@ -64,6 +68,8 @@ class Lane:
     tasks: Tasks
     settings: LaneSettings
     clock: Callable[[], float]
+    drain: Drain
+    tracing: Tracing
 
 
 @dataclass(slots=True)
@@ -72,6 +78,7 @@ class Looking:
 
     case: Case
     request_id: bytes
+    parent: Parent | None
     packet: bytes = b""
     """It came in one piece and was never parsed; else it was, into what follows."""
     url: bytes = b""
@@ -108,7 +115,7 @@ class LaneProtocol(GuardedProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(lane.settings.patience, lane.observer, config, server_state, app_state, _loop)
+        super().__init__(lane.settings.patience, lane.observer, lane.drain, config, server_state, app_state, _loop)
         self._lane = lane
         self._paths = lane.settings.paths if lane.settings.enabled else frozenset()
         self._held: list[bytes] | None = None
@@ -146,7 +153,7 @@ class LaneProtocol(GuardedProtocol):
         which is between two messages, never hears of it."""
         reception = self._lane.reception
         packet = reception.repeated(data)
-        if packet is None or self.busy() or self.flow.write_paused or self._refused:
+        if packet is None or self.busy() or self.flow.write_paused or self._refused or self._closing:
             return False
         self._held_since = perf_counter()
         answer = reception.recall(packet.case)
@@ -157,10 +164,10 @@ class LaneProtocol(GuardedProtocol):
         self._stop_waiting()
         self._unset_keepalive_if_required()
         if answer is not None and answer.entry is not None:
-            self._write(answer, answer.entry, packet.request_id)
+            self._write(answer, answer.entry, packet.request_id, packet.parent)
             self.answered()
         else:
-            self._looking = Looking(packet.case, packet.request_id, packet=data)
+            self._looking = Looking(packet.case, packet.request_id, packet.parent, packet=data)
             self._begin_looking(self._looking)
         return True
 
@@ -175,7 +182,7 @@ class LaneProtocol(GuardedProtocol):
 
     def _may_hold(self) -> bool:
         """An ordinary request, alone on a connection that can be written to."""
-        if self.url not in self._paths or self.busy() or self.flow.write_paused:
+        if self.url not in self._paths or self.busy() or self.flow.write_paused or self._closing:
             return False
         if self.expect_100_continue:  # such a client waits for a word before it sends the body
             return False
@@ -232,12 +239,14 @@ class LaneProtocol(GuardedProtocol):
     def busy(self) -> bool:
         return self._looking is not None or super().busy()
 
-    def shutdown(self) -> None:
+    def close_after_answer(self) -> None:
+        """What is held or looked for takes the long way, where the answer says that it is the last."""
+        self._closing = True
         if self._held is not None:
             self._hand_on()
         if self._looking is not None:
             self._stop_looking()
-        super().shutdown()
+        super().close_after_answer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._held = None
@@ -264,7 +273,7 @@ class LaneProtocol(GuardedProtocol):
                 if answer is None or answer.entry is None or self.flow.write_paused:
                     self._pass_on(looking)
                 else:
-                    self._write(answer, answer.entry, looking.request_id)
+                    self._write(answer, answer.entry, looking.request_id, looking.parent)
                     self.answered()
 
     def _stop_looking(self) -> None:
@@ -308,14 +317,15 @@ class LaneProtocol(GuardedProtocol):
         if not found and not self._worth_a_look(case):
             return False
         request_id = self._own_request_id()
-        self._last_read = Packet(case, request_id)
+        parent = self._lane.tracing.parent(self.headers) if self._lane.tracing.active else None
+        self._last_read = Packet(case, request_id, parent)
         self._held = None
         self.end_message()
         if answer is not None and answer.entry is not None:
-            self._write(answer, answer.entry, request_id)
+            self._write(answer, answer.entry, request_id, parent)
             self.answered()
         else:
-            self._looking = Looking(case, request_id, url=self.url, headers=self.headers, body=body)
+            self._looking = Looking(case, request_id, parent, url=self.url, headers=self.headers, body=body)
         return True
 
     def _own_request_id(self) -> bytes:
@@ -324,11 +334,13 @@ class LaneProtocol(GuardedProtocol):
                 return value
         return b""
 
-    def _write(self, answer: Answer, entry: Entry, request_id: bytes) -> None:
+    def _write(self, answer: Answer, entry: Entry, request_id: bytes, parent: Parent | None) -> None:
         lane = self._lane
         now = lane.clock()
         token = lane.ids.next()
         request_id = request_id or token
         rest, size = hit_on_wire(answer, entry, request_id, token, now)
         self.transport.write(b"".join((STATUS_LINE[OK], self.default_lines(), rest)))
-        lane.observer.hit(answer, entry, request_id, size, perf_counter() - self._held_since, now)
+        seconds = perf_counter() - self._held_since
+        span = lane.tracing.hit(parent, seconds) if lane.tracing.active else NO_SPAN
+        lane.observer.hit(answer, entry, request_id, size, seconds, now, span)

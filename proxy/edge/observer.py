@@ -9,6 +9,8 @@ from proxy.telemetry.audit import Audit
 from proxy.telemetry.logs import AccessLog
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.records import Served
+from proxy.telemetry.tracing.base import RequestSpan
+from proxy.telemetry.tracing.off import NO_SPAN
 from proxy.types import Entry
 
 
@@ -47,6 +49,7 @@ class Observer:
         entry = answer.entry
         if answer.match is not None:
             self._recent.delivered(record.request_id, answer.case.name, answer.match)
+            record.similarity = answer.match.similarity
         if entry is None:
             record.upstream = header(answer.headers, b"x-upstream")
         else:
@@ -54,7 +57,9 @@ class Observer:
             record.usage = entry.usage
             record.saved_usd = entry.saved_usd(now)
 
-    def hit(self, answer: Answer, entry: Entry, request_id: bytes, sent: int, seconds: float, now: float) -> None:
+    def hit(
+        self, answer: Answer, entry: Entry, request_id: bytes, sent: int, seconds: float, now: float, span: RequestSpan
+    ) -> None:
         """All of that at once, for a hit of the fast lane (an audited bypass is none). Bytes, seconds, Unix seconds."""
         case = answer.case
         if answer.match is not None:
@@ -77,10 +82,15 @@ class Observer:
             bytes_sent=sent,
             stream=case.stream,
         )
-        self.served(record)
+        if answer.match is not None:
+            record.similarity = answer.match.similarity
+        self.served(record, span)
 
-    def served(self, record: Served) -> None:
+    def served(self, record: Served, span: RequestSpan = NO_SPAN) -> None:
         """It is over."""
+        if span.trace_id:
+            record.trace_id = span.trace_id
+            span.ended(record)
         self._metrics.served(record)
         if self._access_log is not None:
             self._access_log.served(record)

@@ -17,6 +17,7 @@ from proxy.edge import directives
 from proxy.edge.passing import deployment_of
 from proxy.endpoints.base import Endpoint
 from proxy.pipeline import Pipeline
+from proxy.telemetry.tracing.w3c import Parent
 from proxy.types import Pairs
 from proxy.upstream.headers import to_upstream
 
@@ -51,6 +52,8 @@ class Packet(NamedTuple):
 
     case: Case
     request_id: bytes
+    parent: Parent | None = None
+    """The span it said it comes from, where requests are traced."""
 
 
 class Reception:

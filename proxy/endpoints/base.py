@@ -23,6 +23,8 @@ class Folded:
     echoes: tuple[str, ...] = ()
     fingerprint: str = ""
     """Its `system_fingerprint`: what the server says of its own make-up; empty for none."""
+    finishes: tuple[str, ...] = ()
+    """Why each choice ended (`finish_reason`)."""
     unstorable: str | None = None
     """Why it may be served to those who wait for it but not kept (`content_filter`, `empty`, ...); None if it may."""
 

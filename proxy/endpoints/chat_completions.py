@@ -507,6 +507,7 @@ def _folded(form: Form, body: bytes, answer: Members, answer_id: object, reason:
         usage=_usage(answer.get("usage")),
         echoes=(_ECHO,) if _ECHO in answer else (),
         fingerprint=_fingerprint(answer.get("system_fingerprint")),
+        finishes=tuple(choice["finish_reason"] for choice in answer["choices"]),
         unstorable=reason,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import NamedTuple, Protocol
 
-from proxy.types import Digest, Frame, Pairs
+from proxy.types import CallSpan, Digest, Frame, Pairs
 
 
 class Ending(Protocol):
@@ -79,6 +79,8 @@ class Running(Protocol):
     length: int | None
     origin: str
     """Empty: the replica that asked knows it."""
+    span: CallSpan
+    """Nobody's: that replica traces it."""
     streaming: bool
     """It brings a stream."""
     stored: bool

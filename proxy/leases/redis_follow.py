@@ -12,7 +12,8 @@ from proxy.errors import CacheFailure, Overloaded, Unreadable, UpstreamInterrupt
 from proxy.leases import messages
 from proxy.leases.messages import Kind, Message, Seal
 from proxy.redis_link.link import Link
-from proxy.types import Pairs
+from proxy.telemetry.tracing.off import NO_SPAN
+from proxy.types import CallSpan, Pairs
 
 ROOM_BYTES: Final = 1 << 20
 """What may be here unread. What comes after it stays in Redis until there is room."""
@@ -48,6 +49,7 @@ class Follower:
         self.headers: Pairs = ()
         self.length: int | None = None
         self.origin = ""
+        self.span: CallSpan = NO_SPAN
         self.streaming = False
         self.stored = False
         self.reason = ""

@@ -15,10 +15,12 @@ from typing import Any
 
 from proxy.errors import CacheFailure
 from proxy.evidence import Comparison, Label
-from proxy.judges.base import Answers, Judge
+from proxy.judges.base import Answers, Judge, Opinion
 from proxy.ledgers.base import Ledger
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.tasks import Tasks
+from proxy.telemetry.tracing.base import Tracing
+from proxy.telemetry.tracing.genai import JUDGE, JUDGED_RIGHT, JUDGING, SOURCE
 from proxy.types import Digest
 from proxy.verifiers.base import Threshold, Verifier
 
@@ -62,6 +64,7 @@ class Learning:
         tasks: Tasks,
         metrics: Metrics,
         clock: Callable[[], float],
+        tracing: Tracing,
     ) -> None:
         self._ledger = ledger
         self._judge = judge
@@ -71,6 +74,7 @@ class Learning:
         self._tasks = tasks
         self._metrics = metrics
         self._clock = clock
+        self._tracing = tracing
         self._fresh = make_verifier()
         self._verifiers: dict[Digest, Verifier] = {}
         self._labels: dict[Digest, deque[Label]] = {}
@@ -121,8 +125,7 @@ class Learning:
             return None
         self._comparing += 1
         try:
-            opinion = await self._judge.compare(answers)
-            self._metrics.judged(opinion.by if opinion is not None else "none", source)
+            opinion = await self._ask(answers, source)
             if opinion is not None:
                 await self.note(partition, Label(comparison, opinion.right, source, self._clock()))
                 return opinion.right
@@ -131,6 +134,17 @@ class Learning:
         finally:
             self._comparing -= 1
         return None
+
+    async def _ask(self, answers: Answers, source: str) -> Opinion | None:
+        with self._tracing.step(JUDGING) as step:
+            opinion = await self._judge.compare(answers)
+            by = opinion.by if opinion is not None else "none"
+            step.note(SOURCE, source)
+            step.note(JUDGE, by)
+            if opinion is not None:
+                step.note(JUDGED_RIGHT, opinion.right)
+        self._metrics.judged(by, source)
+        return opinion
 
     async def certain(self, partition: Digest, comparison: Comparison, *, right: bool) -> None:
         """Somebody who knows said so. Learned from at once. Raises `errors.CacheFailure` where it is not kept."""

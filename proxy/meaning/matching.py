@@ -35,6 +35,8 @@ from proxy.meaning.remembering import Remembering
 from proxy.stores.base import ExactStore
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.tasks import Tasks
+from proxy.telemetry.tracing.base import Tracing
+from proxy.telemetry.tracing.genai import EMBED, FOUND, MATCH, MATCHED, REFUSED, REFUSED_BY, SEARCH, SIMILARITY
 from proxy.types import Asking, Digest, Entry, Form
 from proxy.vectors.base import Near, VectorIndex
 
@@ -107,6 +109,7 @@ class Matching:
         metrics: Metrics,
         clock: Callable[[], float],
         random: Callable[[], float],
+        tracing: Tracing,
     ) -> None:
         self._rooms = rooms
         self._settings = settings
@@ -115,6 +118,7 @@ class Matching:
         self._metrics = metrics
         self._clock = clock
         self._random = random
+        self._tracing = tracing
         self._read_short = lru_cache(READINGS)(read)
         self._read_long = lru_cache(LONG_READINGS)(read)
         self._folded = lru_cache(READINGS)(folded)
@@ -130,6 +134,7 @@ class Matching:
             tasks=tasks,
             metrics=metrics,
             random=random,
+            tracing=tracing,
         )
 
     async def open(self) -> None:
@@ -154,6 +159,13 @@ class Matching:
     # -- seek ----------------------------------------------------------------------------------------------------
 
     async def seek(self, case: Case, asking: Asking, shape: Digest, fits: Fits | None) -> Sought:
+        with self._tracing.step(MATCH) as step:
+            sought = await self._sought(case, asking, shape, fits)
+            if sought.barred:
+                step.note(MATCHED, f"barred: {sought.barred}")
+        return sought
+
+    async def _sought(self, case: Case, asking: Asking, shape: Digest, fits: Fits | None) -> Sought:
         too_long = self._rooms.length(asking, NOTHING, case.rule)
         reading = NOTHING if too_long else read(asking.words)
         sought = Sought(
@@ -172,11 +184,15 @@ class Matching:
             async with asyncio.timeout(self._settings.deadline_s):
                 await self._seek(sought, reading, fits)
         except TimeoutError:
-            self._metrics.semantic_skipped("deadline")
+            self._skipped("deadline")
         except CacheFailure as failure:
-            self._metrics.semantic_skipped(failure.reason)
+            self._skipped(failure.reason)
             logger.debug("not matched by meaning: %s", failure.message)
         return sought
+
+    def _skipped(self, reason: str) -> None:
+        self._metrics.semantic_skipped(reason)
+        self._tracing.note(MATCHED, f"skipped: {reason}")
 
     def _barred(self, case: Case, asking: Asking, reading: Reading) -> str:
         if case.directives.no_transform:
@@ -238,7 +254,8 @@ class Matching:
 
     async def _embed(self, sought: Sought) -> bool:
         began = perf_counter()
-        embedding = await self._rooms.embedder.embed(sought.words)
+        with self._tracing.step(EMBED):
+            embedding = await self._rooms.embedder.embed(sought.words)
         self._metrics.embedded(perf_counter() - began)
         if not embedding.whole:
             sought.barred = "too_long"
@@ -251,9 +268,10 @@ class Matching:
         if sought.vector is None:
             return
         began = perf_counter()
-        near = await self._rooms.index.nearest(
-            sought.shape, sought.vector, most=self._settings.candidates, floor=self._settings.floor
-        )
+        most, floor = self._settings.candidates, self._settings.floor
+        with self._tracing.step(SEARCH) as step:
+            near = await self._rooms.index.nearest(sought.shape, sought.vector, most=most, floor=floor)
+            step.note(FOUND, len(near))
         self._metrics.lookup("vectors", perf_counter() - began)
         verifier = self._rooms.learning.verifier(sought.partition)
         # One after the other: mostly the first is served, and the others need not be read.
@@ -332,6 +350,8 @@ class Matching:
     def _decide(self, sought: Sought, entry: Entry, match: Match, *, audit: bool) -> None:
         outcome = "shadow" if self._settings.mode == "shadow" else "audited" if audit else "hit"
         self._metrics.similarity(outcome, match.similarity)
+        self._tracing.note(MATCHED, outcome)
+        self._tracing.note(SIMILARITY, match.similarity)
         if outcome != "hit":
             return
         sought.entry, sought.match, sought.trial = entry, match, None
@@ -346,6 +366,7 @@ class Matching:
 
     def _refused(self, sought: Sought, near: Near, by: str) -> None:
         self._metrics.similarity("refused", near.similarity)
+        self._tracing.event(REFUSED, {REFUSED_BY: by, SIMILARITY: near.similarity})
         self._near_misses.append(
             {
                 "key": sought.case.name.hex(),

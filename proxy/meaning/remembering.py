@@ -27,6 +27,8 @@ from proxy.meaning.learning import Learning
 from proxy.stores.base import ExactStore
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.tasks import Tasks
+from proxy.telemetry.tracing.base import Tracing
+from proxy.telemetry.tracing.genai import REMEMBER
 from proxy.types import Digest, Entry, Vector
 from proxy.vectors.base import Point, VectorIndex
 
@@ -67,6 +69,7 @@ class Remembering:
         tasks: Tasks,
         metrics: Metrics,
         random: Callable[[], float],
+        tracing: Tracing,
     ) -> None:
         self._store = store
         self._embedder = embedder
@@ -77,6 +80,7 @@ class Remembering:
         self._tasks = tasks
         self._metrics = metrics
         self._random = random
+        self._tracing = tracing
         self._waiting = 0
         self._unrelated: OrderedDict[Digest, tuple[str, str]] = OrderedDict()
         """A question and its answer, by partition."""
@@ -181,11 +185,15 @@ class Remembering:
             self._metrics.semantic_skipped("backlog")
             return
         self._waiting += 1
-        task = self._tasks.spawn(self.forgiving(work), name="remember")
+        task = self._tasks.spawn(self._behind(work), name="remember")
         task.add_done_callback(self._done)
 
     def _done(self, _task: asyncio.Task[None]) -> None:
         self._waiting -= 1
+
+    async def _behind(self, work: Coroutine[Any, Any, None]) -> None:
+        with self._tracing.afterwards(REMEMBER):
+            await self.forgiving(work)
 
     async def forgiving(self, work: Coroutine[Any, Any, None]) -> None:
         """A point that is missing, or is there without its answer, is a miss: nobody has to hear of it."""

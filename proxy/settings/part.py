@@ -6,7 +6,7 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.json_schema import SkipJsonSchema
 
 
@@ -37,7 +37,12 @@ def _address(value: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address)]
-Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses), AfterValidator(_each_once)]
+SomeAddresses = Annotated[tuple[Address, ...], Field(min_length=1, max_length=64)]
+Addresses = Annotated[
+    tuple[Address, ...],
+    BeforeValidator(_addresses, json_schema_input_type=SomeAddresses | Address),
+    AfterValidator(_each_once),
+]
 Secret = SkipJsonSchema[SecretStr | None]
 """Never in the configuration file, so not in its schema either."""
 

@@ -67,8 +67,9 @@ class Server(Part):
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     workers: int = Field(default=1, ge=1)
-    """Processes. 1 in this version: the embedded store belongs to one process, and on Redis every replica is started
-    by itself."""
+    """Processes that share the port. More than 1 needs Redis as the store. One process is one event loop and uses one
+    core; start with as many as there are cores. Each has a memory tier and an embedder of its own, so memory is needed
+    for every one of them; /metrics and /admin/stats of any give the sums over all."""
     max_body: Size = Field(default=32 * MiB, ge=1)
     """Largest request body, as sent and after decoding. 32MiB holds a long context with a few images."""
     max_decompression_ratio: int = Field(default=100, ge=1)
@@ -83,6 +84,11 @@ class Server(Part):
     drain_timeout: Duration = Field(default=25 * SECOND, ge=0)
     """How long a stop (SIGTERM) waits for open streams. Keep it 5s below the grace period of what stops the process
     (Kubernetes: 30s): what is in the air then has that long to land."""
+    shutdown_delay: Duration = Field(default=0.0, ge=0)
+    """How long a stop (SIGTERM) goes on serving before `drain_timeout` begins: /readyz says 503, new connections are
+    taken, and every answer closes its connection, so that a load balancer moves away before anything is refused. 0s
+    stops at once. Behind one (Kubernetes) set what it needs to notice, 10s or so; a second signal ends the wait. The
+    grace period of what stops the process has to hold this, `drain_timeout` and 10s more."""
     max_header_bytes: Size = Field(default=64 * KiB, ge=1 * KiB)
     """Largest header section of a request. 64KiB is four times what common servers take."""
     allow_paths: tuple[Segment, ...] = ()
@@ -293,7 +299,10 @@ class LlmJudge(Part):
 class Semantic(Part):
     """Answering a question that was asked in other words before."""
 
-    mode: Annotated[Literal["auto", "off", "shadow", "on"], BeforeValidator(_semantic_mode)] = "auto"
+    mode: Annotated[
+        Literal["auto", "off", "shadow", "on"],
+        BeforeValidator(_semantic_mode, json_schema_input_type=Literal["auto", "off", "shadow", "on"] | bool),
+    ] = "auto"
     """off, on, or shadow: everything is computed, counted and learned, and nothing is served. auto: on where the extra
     `semantic` is installed and the store keeps answers, off otherwise."""
     policy: Literal["learned", "strict", "faq", "static"] = "learned"
@@ -402,6 +411,32 @@ class Price(Part):
     """Prompt tokens the upstream had cached; unset: as `input`."""
 
 
+class Tracing(Part):
+    """Spans for OpenTelemetry, sent as OTLP over HTTP (extra `otel`). What is unset is taken from the standard OTEL_
+    variables of the environment. No word of a prompt or an answer is ever in a span."""
+
+    enabled: bool = False
+    """Send spans."""
+    endpoint: Address | None = None
+    """Address of the collector, up to where /v1/traces begins. Unset: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
+    OTEL_EXPORTER_OTLP_ENDPOINT, or else http://localhost:4318."""
+    sample: float | None = Field(default=None, ge=0, le=1)
+    """Share of requests that are traced, of those whose caller has not decided it (`traceparent`). Unset:
+    OTEL_TRACES_SAMPLER, or else all. A traced hit costs several times one that is not: start with 0.01 on a busy
+    proxy."""
+    service_name: str | None = Field(default=None, min_length=1)
+    """What this service is called there. Unset: OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES, or else askonce."""
+    queue: int = Field(default=8192, ge=1)
+    """Spans that may wait to be sent; what comes on top is dropped and counted. 8192 outlast a collector's restart at
+    some hundred requests a second, and take about 25MiB."""
+    timeout: Duration = Field(default=5 * SECOND, gt=0)
+    """How long sending one batch may take, further tries included; then it is dropped and counted. A collector worth
+    having is near, and while one batch hangs the next ones wait."""
+    flush: Duration = Field(default=2 * SECOND, ge=0)
+    """How long a stop waits for the last spans to be sent. It comes after the last caller is served, so keep it
+    short."""
+
+
 class Telemetry(Part):
     """What it says of itself. Users' words are never in it, at any level."""
 
@@ -415,6 +450,8 @@ class Telemetry(Part):
     """USD for a million tokens by model glob, before the built-in table: {"my-model*": {input: 0.5, output: 1.5}}."""
     models: tuple[str, ...] = ()
     """Model names that are always allowed as a metric label; one that the upstream never named counts as `other`."""
+    tracing: Tracing = Tracing()
+    """Spans for OpenTelemetry."""
 
 
 class Admin(Part):
@@ -444,21 +481,16 @@ class Settings(Part):
         return self
 
     @model_validator(mode="after")
-    def _within_this_version(self) -> Self:
-        if self.server.workers > 1:
-            raise ValueError(f"server.workers = {self.server.workers}: {self._why_one_process()}")
+    def _workers_share_a_store(self) -> Self:
+        if self.server.workers > 1 and self.store.kind != "redis":
+            raise ValueError(
+                f"server.workers = {self.server.workers}: {self._store_in_words()} belongs to one process: leave it at "
+                "1. Several processes need Redis as their store (store.url: redis://HOST:6379/0), which they share"
+            )
         return self
 
-    def _why_one_process(self) -> str:
-        if self.store.kind == "redis":
-            return (
-                "one process is one replica in this version: leave it at 1 and start several replicas instead, each "
-                "on its own port"
-            )
-        return (
-            "the embedded store belongs to one process: leave it at 1. Several processes need Redis as their store "
-            "(store.url: redis://HOST:6379/0), each started by itself on its own port"
-        )
+    def _store_in_words(self) -> str:
+        return "the embedded store" if self.store.kind == "sqlite" else f"what is kept in {self.store.url}"
 
     def rule_for(self, model: str | None, path: str) -> Rule:
         """The first rule that fits, or one of defaults. `path` is the request's, without its query."""

@@ -21,6 +21,10 @@ def _label(value: object) -> object:
     return str(value) if isinstance(value, int | float | date) and not isinstance(value, bool) else value
 
 
+Label = Annotated[str, Field(max_length=64)] | int | float
+"""What a file may hold where a text of its owner's making is wanted: for the schema."""
+
+
 class Upstream(Part):
     """Somewhere that answers OpenAI-compatible calls. The first whose `models` match a request's model serves it."""
 
@@ -102,7 +106,7 @@ class Upstream(Part):
     stream_usage: bool = True
     """Ask for token usage on streams when the caller did not, and leave it out of what the caller gets. Without it
     a stored stream cannot tell a later caller its usage."""
-    epoch: Annotated[str, BeforeValidator(_label)] = Field(default="", max_length=64)
+    epoch: Annotated[str, BeforeValidator(_label, json_schema_input_type=Label)] = Field(default="", max_length=64)
     """Part of every answer's name: change it when the model behind the address changes, and nothing old is served."""
     ca_file: Path | None = None
     """Certificates (PEM) to trust for these addresses. Unset: those the system trusts."""

@@ -31,7 +31,7 @@ class AccessLog:
         model=gpt-4.1 tier=memory upstream=- reason=- status=200 micros=21 first_byte_micros=21 bytes=812
         prompt_tokens=10 completion_tokens=20 age=31 key=2f... scope=9c51d2aa request_id=...
 
-    json has the same names.
+    and `trace_id=...` at the end of it where the request is traced and its trace sampled. json has the same names.
     """
 
     def __init__(
@@ -103,7 +103,8 @@ def _render_text(at: str, record: Served) -> str:
         f"{at} access {kind} micros={int(record.seconds * 1e6)}"
         f" first_byte_micros={int(record.first_byte_s * 1e6)} bytes={record.bytes_sent}"
         f" prompt_tokens={usage.prompt_tokens} completion_tokens={usage.completion_tokens} age={int(record.age_s)}"
-        f" key={record.key or '-'} scope={record.scope or '-'} request_id={_token(record.request_id)}\n"
+        f" key={record.key or '-'} scope={record.scope or '-'} request_id={_token(record.request_id)}"
+        f"{' trace_id=' + record.trace_id if record.trace_id else ''}\n"
     )
 
 
@@ -118,7 +119,8 @@ def _render_json(at: str, record: Served) -> str:
         f',"first_byte_micros":{int(record.first_byte_s * 1e6)}'
         f',"bytes":{record.bytes_sent},"prompt_tokens":{usage.prompt_tokens}'
         f',"completion_tokens":{usage.completion_tokens},"age":{int(record.age_s)},"key":"{record.key}"'
-        f',"scope":"{record.scope}","request_id":"{_token(record.request_id)}"}}\n'
+        f',"scope":"{record.scope}","request_id":"{_token(record.request_id)}"'
+        f"{_TRACE_JSON % record.trace_id if record.trace_id else ''}}}\n"
     )
 
 
@@ -153,6 +155,8 @@ def _visible(value: str) -> str:
     """A value in a JSON line, without characters that a terminal would obey."""
     return value if value.isprintable() else value.encode("unicode_escape").decode("ascii")
 
+
+_TRACE_JSON = ',"trace_id":"%s"'
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+").fullmatch
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from time import thread_time
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -13,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from proxy.telemetry.records import Served
+from proxy.telemetry.summary import SAVING, Summary
 from proxy.telemetry.tallies import Cell, Count, Spread
 from proxy.types import Outcome, StoreReport
 
@@ -53,9 +55,6 @@ OTHER = "other"
 
 BREAKER_STATES = ("closed", "open", "half_open")
 
-SAVING = frozenset({Outcome.HIT, Outcome.SEMANTIC, Outcome.STALE, Outcome.COLLAPSED})
-"""Answered without an upstream call of their own."""
-
 
 class Families:
     """What is counted."""
@@ -65,6 +64,11 @@ class Families:
             "askonce_requests",
             "Requests answered, by what answered them.",
             ("endpoint", "model", "outcome"),
+        )
+        self.errors = Count(
+            "askonce_errors",
+            "Requests that ended with an error of our own, or whose caller left before the end, by reason.",
+            ("reason",),
         )
         self.request_seconds = Spread(
             "askonce_request_seconds",
@@ -220,6 +224,8 @@ class Row:
     age: Cell | None
     """For hits of a tier."""
     saves: bool
+    errors: Count | None
+    """For errors: their reasons."""
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -244,13 +250,15 @@ class Row:
             self.prompt_tokens += usage.prompt_tokens
             self.completion_tokens += usage.completion_tokens
             self.usd += record.saved_usd or 0.0
+        elif self.errors is not None:
+            _count(self.errors, (record.reason,))
 
 
 class Metrics:
     """What `/metrics` and `/admin/stats` show. To be called from the event loop's thread only.
 
     `models` always have a label of their own. The callables are asked when somebody scrapes: how many flights are in
-    the air, and how the store is.
+    the air, how the store is, and what the calling thread, which is the event loop's, has used of the processor (s).
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -262,13 +270,14 @@ class Metrics:
         models: frozenset[str],
         flights: Callable[[], int],
         store_report: Callable[[], StoreReport],
+        loop_cpu: Callable[[], float] = thread_time,
     ) -> None:
         self._families = Families()
         self._rows: dict[tuple[str, str, Outcome, str], Row] = {}
         self._endpoints: set[str] = set()
         self._models = set(models)
         self._max_models = len(models) + MAX_SEEN_MODELS
-        gauges = _Gauges(version, flights, store_report)
+        gauges = _Gauges(version, flights, store_report, loop_cpu)
         self.registry = CollectorRegistry()
         self.registry.register(_OnScrape(self._exported))
         self.registry.register(_OnScrape(gauges.exported))
@@ -295,6 +304,7 @@ class Metrics:
                 first_byte=families.first_byte_seconds.cell((endpoint, outcome.value)),
                 age=families.hit_age_seconds.cell((tier,)) if tier else None,
                 saves=outcome in SAVING,
+                errors=families.errors if outcome is Outcome.ERROR else None,
             )
         return row
 
@@ -396,28 +406,13 @@ class Metrics:
         """Prometheus' text format, as `content_type` says."""
         return generate_latest(self.registry)
 
+    def families(self) -> list[Metric]:
+        """All that is exported, as it is now."""
+        return list(self.registry.collect())
+
     def summary(self) -> dict[str, Any]:
-        """Sums since the start, for people. `hit_ratio` is None until something was asked that could be a hit."""
-        self._sum_up()
-        families = self._families
-        requests = dict.fromkeys((outcome.value for outcome in Outcome), 0)
-        for row in self._rows.values():
-            requests[row.requested[2]] += row.requests
-        hits = sum(requests[outcome.value] for outcome in SAVING)
-        asked = hits + requests[Outcome.MISS.value]
-        return {
-            "requests": requests,
-            "hit_ratio": hits / asked if asked else None,
-            "saved": {"tokens": int(families.saved_tokens.total), "usd": families.saved_usd.total},
-            "spent": {"usd": families.spent_usd.total},
-            "upstream": {
-                "errors": int(families.upstream_errors.total),
-                "retries": int(families.upstream_retries.total),
-                "fallbacks": int(families.fallbacks.total),
-                "prompt_tokens": _by_first(families.upstream_prompt_tokens),
-                "cached_tokens": _by_first(families.upstream_cached_tokens),
-            },
-        }
+        """Sums since the start, for people."""
+        return Summary(self.families()).since_the_start()
 
     def _exported(self) -> Iterator[Metric]:
         self._sum_up()
@@ -443,13 +438,29 @@ class _Gauges:
     version: str
     flights: Callable[[], int]
     store_report: Callable[[], StoreReport]
+    loop_cpu: Callable[[], float]
 
     def exported(self) -> Iterator[Metric]:
         report = self.store_report()
         yield gauge("askonce_store_bytes", "Bytes a tier holds.", ("tier",), _by_tier(report.bytes_by_tier))
         yield gauge("askonce_store_entries", "Answers a tier holds.", ("tier",), _by_tier(report.entries_by_tier))
+        yield gauge(
+            "askonce_store_degraded",
+            "1 while a store does not do all it should; /readyz says why.",
+            ("store",),
+            {(report.kind,): int(report.degraded is not None)},
+        )
         yield gauge("askonce_flights", "Upstream calls in the air.", (), {(): self.flights()})
         yield gauge("askonce_build_info", "The version that runs; always 1.", ("version",), {(self.version,): 1})
+        # One core is all that an event loop can use: a rate near 1 for each of them is a proxy at its end, whatever
+        # embedding does in other threads.
+        yield _counter(
+            "askonce_event_loop_cpu_seconds",
+            "Seconds of processor time of the threads that event loops run in.",
+            (),
+            {(): self.loop_cpu()},
+        )
+        yield gauge("askonce_event_loops", "Event loops that serve: one in each process.", (), {(): 1})
         yield _counter(
             "askonce_evictions", "Answers that went without being asked to.", ("tier", "cause"), report.evictions
         )
@@ -485,11 +496,6 @@ class _OnScrape(Collector):
         return iter(())
 
 
-def _by_first(count: Count) -> dict[str, int]:
-    """Whole numbers by the value of the only label."""
-    return {labels[0]: int(value) for labels, value in count.values.items()}
-
-
 def _member(known: set[str], name: str, room_for: int) -> str:
     """The name, if it is known or there is room to know it; else `other`."""
     if name not in known and len(known) >= room_for:
@@ -507,7 +513,7 @@ def _count(count: Count, labels: tuple[str, ...]) -> None:
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 
-def _counter(name: str, what: str, labels: tuple[str, ...], values: Mapping[Labels, int]) -> CounterMetricFamily:
+def _counter(name: str, what: str, labels: tuple[str, ...], values: Mapping[Labels, float]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, what, labels=labels)
     for label_values, value in values.items():
         family.add_metric(label_values, value)

@@ -43,3 +43,7 @@ class Served:
     stream: bool = False
     upstream: str = ""
     """The one that was asked; empty if none was."""
+    similarity: float | None = None
+    """Of the question that was matched; None where none was."""
+    trace_id: str = ""
+    """Hex; empty where it is not traced, or its trace not sampled."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.errors import UpstreamError
-from proxy.types import Call, Pairs, Patience, Reply, Scope
+from proxy.telemetry.tracing.off import NO_SPAN
+from proxy.types import Call, CallSpan, Pairs, Patience, Reply, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ class Told:
         self.status, self.headers, self.body = status, headers, body
         self.length: int | None = len(body)
         self.origin = ""
+        self.span: CallSpan = NO_SPAN
 
     @classmethod
     async def of(cls, reply: Reply) -> Told:
@@ -149,7 +151,9 @@ class Told:
                     raise UpstreamError(f"an answer that is read in full has more than {TOLD_BYTES} bytes")
         finally:
             await reply.aclose()
-        return cls(reply.status, reply.headers, bytes(body))
+        told = cls(reply.status, reply.headers, bytes(body))
+        told.span = reply.span
+        return told
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self.body

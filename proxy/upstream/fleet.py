@@ -21,6 +21,8 @@ from typing import Protocol
 
 from proxy.errors import UpstreamError, UpstreamInterrupted, UpstreamTimeout, UpstreamUnreachable
 from proxy.telemetry.tasks import Tasks
+from proxy.telemetry.tracing.base import Tracing
+from proxy.telemetry.tracing.off import OFF
 from proxy.types import Call, Pairs, Reply, Scope
 from proxy.upstream.balancing.base import Balancer, Plan
 from proxy.upstream.base import Upstream, UpstreamReport, worth_another
@@ -103,6 +105,7 @@ class Fleet:
         steady: Callable[[], float],
         called_there: Callable[[str], str] = str,
         vouches: bool = False,
+        tracing: Tracing = OFF,
     ) -> None:
         self.name = name
         self.fallback = fallback
@@ -115,6 +118,7 @@ class Fleet:
         self._steady = steady
         self._called_there = called_there
         self._vouches = vouches
+        self._tracing = tracing
         self._known: OrderedDict[Scope, float] = OrderedDict()
         """Callers it has answered, and when."""
         self._called_at = -math.inf
@@ -211,6 +215,13 @@ class Fleet:
             member = following
 
     async def _try(self, member: Member, call: Call, way: Way) -> HttpReply:
+        there, origin = self._called_there(call.model), member.endpoint.origin
+        with self._tracing.call(call, model=there, kind=self._kind.name, origin=origin) as span:
+            reply = await self._send(member, span.onward(call), way)
+            reply.seen_by(span)
+            return reply
+
+    async def _send(self, member: Member, call: Call, way: Way) -> HttpReply:
         if not way.may_be_left:
             return await member.send(call)
         try:

@@ -20,9 +20,10 @@ import aiohttp
 import certifi
 import httpx
 
-from proxy.errors import BadRequest, NotFound, SettingsError, UpstreamError, UpstreamProtocolError
+from proxy.errors import AskOnceError, BadRequest, NotFound, SettingsError, UpstreamError, UpstreamProtocolError
 from proxy.streaming.codings import CodingError, Decoder
-from proxy.types import Call, Pairs
+from proxy.telemetry.tracing.off import NO_SPAN
+from proxy.types import Call, CallSpan, Pairs
 from proxy.upstream.faults import FAILURES, Faults
 from proxy.upstream.headers import target_without_credential, to_client, without_credential
 from proxy.upstream.transport import Attempt, Body, ProxyTransport, TimeLimits, Upload
@@ -224,31 +225,46 @@ class HttpReply:
         self._decoder = decoder
         self._faults = faults
         self._told: Callable[[], None] | None = None
+        self.span: CallSpan = NO_SPAN
+
+    def seen_by(self, span: CallSpan) -> None:
+        """It is traced from here on."""
+        self.span = span
+        span.departed(self.status)
 
     def when_over(self, told: Callable[[], None]) -> None:
         """To be called once: when the body has ended, failed, or was let go."""
         self._told = told
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        begun = False
         try:
             async for piece in self._body:
+                if not begun:
+                    begun = True
+                    self.span.first_byte()
                 data = piece if self._decoder is None else self._decoder.decode(piece)
                 if data:
                     yield data
             if self._decoder is not None:
                 self._decoder.flush()
+            self.span.over()
         except FAILURES as error:
-            raise self._faults.translate(error, body_begun=self._body.begun) from error
+            raise self._broken(self._faults.translate(error, body_begun=self._body.begun)) from error
         except CodingError as error:
-            raise UpstreamProtocolError(
-                f"upstream {self._faults.upstream}: its answer does not decode: {error}"
-            ) from error
+            told = f"upstream {self._faults.upstream}: its answer does not decode: {error}"
+            raise self._broken(UpstreamProtocolError(told)) from error
         finally:
             # Read to the end, the connection is in the pool already; else nobody can make sense of what is left on it.
             self._let_go()
 
+    def _broken(self, error: AskOnceError) -> AskOnceError:
+        self.span.failed(error.reason)
+        return error
+
     async def aclose(self) -> None:
         self._let_go()
+        self.span.end()
 
     def _let_go(self) -> None:
         self._body.close()

@@ -107,12 +107,21 @@ def test_redis_may_be_set_up_while_answers_are_kept_elsewhere():
 
 @pytest.mark.parametrize(
     ("url", "said"),
-    [(None, "need Redis as their store .store.url: redis://"), ("memory://", "need Redis as their store"),
-     ("redis://r", "several replicas instead, each on its own port")],
-)  # fmt: skip
-def test_several_processes_are_refused_with_what_to_do_instead(url, said):
+    [
+        (None, "the embedded store belongs to one process.*need Redis as their store .store.url: redis://"),
+        ("sqlite:///x/cache.db", "the embedded store belongs to one process.*need Redis as their store"),
+        ("memory://", "what is kept in memory:// belongs to one process.*need Redis as their store"),
+        ("off://", "need Redis as their store"),
+    ],
+)
+def test_several_processes_are_refused_without_redis_with_what_to_do(url, said):
     with pytest.raises(ValidationError, match=said):
         Settings.model_validate({"server": {"workers": 2}, "store": {"url": url}})
+
+
+@pytest.mark.parametrize("url", ["redis://r", "rediss://r:6379/0", "redis+sentinel://r:1/main", "redis+cluster://r:1"])
+def test_several_processes_can_share_a_redis(url):
+    assert Settings.model_validate({"server": {"workers": 4}, "store": {"url": url}}).server.workers == 4
 
 
 @pytest.mark.parametrize("segment", ["a/b", "..", ".", "", "a?b", "%2e"])

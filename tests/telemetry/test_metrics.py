@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -80,6 +82,15 @@ def test_what_was_asked_for_was_not_saved(outcome: Outcome) -> None:
     metrics.served(replace(MISS, outcome=outcome))
     assert scraped(metrics, "askonce_saved_tokens_total") == 0
     assert scraped(metrics, "askonce_hit_age_seconds_count") == 0
+
+
+def test_errors_are_told_apart_by_their_reason() -> None:
+    metrics = make()
+    for reason in ("client_left", "client_left", "internal_error"):
+        metrics.served(replace(MISS, outcome=Outcome.ERROR, reason=reason))
+    metrics.served(replace(MISS, outcome=Outcome.BYPASS, reason="opt_out"))
+    assert scraped(metrics, "askonce_errors_total") == 3
+    assert scraped(metrics, "askonce_errors_total", reason="client_left") == 2
 
 
 def test_the_age_of_hits_is_counted_by_tier() -> None:
@@ -181,6 +192,37 @@ def test_the_state_of_others_is_asked_for_at_each_scrape() -> None:
     assert scraped(metrics, "askonce_store_errors_total", store="sqlite", operation="put") == 3
     assert scraped(metrics, "askonce_build_info", version="1.2.3") == 1
     assert scraped(metrics, "process_cpu_seconds_total") > 0
+
+
+@pytest.mark.parametrize(("detail", "shown"), [(None, 0), ("the disk is full", 1)])
+def test_a_store_that_does_not_do_all_it_should_is_seen(detail: str | None, shown: int) -> None:
+    metrics = make(store_report=lambda: StoreReport("sqlite", detail))
+    assert 'askonce_store_degraded{store="sqlite"}' in metrics.text().decode()
+    assert scraped(metrics, "askonce_store_degraded", store="sqlite") == shown
+
+
+def test_how_busy_the_event_loop_is_is_told_by_its_own_thread() -> None:
+    own = make(loop_cpu=lambda: 1.5)
+    assert scraped(own, "askonce_event_loop_cpu_seconds_total") == 1.5
+    assert scraped(own, "askonce_event_loops") == 1
+    metrics = make()
+    before = scraped(metrics, "askonce_event_loop_cpu_seconds_total")
+    for _ in range(2):  # what another thread does is none of it, what this one does is
+        with ThreadPoolExecutor(1) as other:
+            elsewhere = other.submit(_work).result()
+        after = scraped(metrics, "askonce_event_loop_cpu_seconds_total")
+        assert after - before < elsewhere
+        before = after
+    here = _work()
+    assert scraped(metrics, "askonce_event_loop_cpu_seconds_total") - before >= here
+
+
+def _work() -> float:
+    """A tenth of a second of the processor; gives how much it was."""
+    began = thread_time()
+    while thread_time() - began < 0.1:
+        pass
+    return thread_time() - began
 
 
 def test_making_metrics_asks_nobody() -> None:
