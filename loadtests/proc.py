@@ -46,3 +46,13 @@ def maps(pid: int, *names: str) -> list[str]:
     """Which of these names are in the path of a file that the process has mapped."""
     text = Path(f"/proc/{pid}/maps").read_text()
     return [name for name in names if name in text]
+
+
+def descriptors(pid: int) -> int:
+    """Open file descriptors of the family."""
+    return sum(sum(1 for _ in Path(f"/proc/{one}/fd").iterdir()) for one in family(pid))
+
+
+def thread_count(pid: int) -> int:
+    """Threads of the family."""
+    return sum(len(threads(one)) for one in family(pid))

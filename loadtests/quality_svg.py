@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
@@ -31,6 +32,8 @@ class Chart:
     most_upwards: float
     level: float | None = None
     """A dashed line across: the budget."""
+    log_from: float | None = None
+    """Where the axis across begins, if it is to be one of powers of ten."""
     parts: list[str] = field(default_factory=list)
 
     def svg(self) -> str:
@@ -43,7 +46,20 @@ class Chart:
         return "\n".join([head, ground, *self.parts, "</svg>", ""])
 
     def _x(self, value: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * min(value / self.most_across, 1)
+        return LEFT + (WIDTH - LEFT - RIGHT) * min(max(self._share(value), 0), 1)
+
+    def _share(self, value: float) -> float:
+        """Of the axis across, up to this value."""
+        if self.log_from is None:
+            return value / self.most_across
+        return math.log(max(value, self.log_from) / self.log_from) / math.log(self.most_across / self.log_from)
+
+    def _ticks(self) -> list[float]:
+        """Values across that are written out."""
+        if self.log_from is None:
+            return [self.most_across * step / 5 for step in range(6)]
+        first, last = (math.ceil(math.log10(end) - 1e-9) for end in (self.log_from, self.most_across))
+        return [10.0**power for power in range(first, last + 1) if 10.0**power <= self.most_across]
 
     def _y(self, value: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(value / self.most_upwards, 1)
@@ -58,10 +74,11 @@ class Chart:
             f"{escape(self.upwards)}</text>"
         )
         for step in range(6):
-            across, upwards = self.most_across * step / 5, self.most_upwards * step / 5
+            upwards = self.most_upwards * step / 5
             self._stroke(LEFT, self._y(upwards), right, self._y(upwards), "#e4e4e4")
-            self._text(self._x(across), bottom + 16, f"{across:g}", anchor="middle")
             self._text(LEFT - 6, self._y(upwards) + 4, f"{upwards:.3g}", anchor="end")
+        for across in self._ticks():
+            self._text(self._x(across), bottom + 16, f"{across:g}", anchor="middle")
         self._stroke(LEFT, bottom, right, bottom, "black")
         if self.level is not None:
             self._stroke(LEFT, self._y(self.level), right, self._y(self.level), "black", dashed=True)

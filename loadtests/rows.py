@@ -13,6 +13,7 @@ import routing_rows
 import semantic_rows
 import servers
 import stream_rows
+import worker_rows
 from measure import (
     Effort,
     Row,
@@ -242,4 +243,5 @@ ROWS: dict[str, Row] = {
     **semantic_rows.ROWS,
     **routing_rows.ROWS,
     **stream_rows.ROWS,
+    **worker_rows.ROWS,
 }

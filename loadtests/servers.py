@@ -21,6 +21,7 @@ from typing import Protocol
 
 import load
 import proc
+import redis
 import yaml
 
 from proxy.errors import CacheFailure
@@ -196,6 +197,18 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
+class Provider:
+    """The provider of provider.py, which behaves like one. `flags` are its options, without the port."""
+
+    flags: tuple[str, ...] = ()
+    kind: str = "provider"
+
+    def command(self, port: int, workdir: Path) -> Command:
+        script = (sys.executable, str(HERE / "provider.py"), "--port", str(port), *self.flags)
+        return Command(script, workdir)
+
+
+@dataclass(frozen=True, slots=True)
 class Bare:
     """The yardstick of bare.py, sending what was recorded."""
 
@@ -232,7 +245,8 @@ class AskOnce:
 
     `memory` is `store.memory`, `readings` is `server.readings`, `store` is `store.url`; `data_dir` is where its
     embedded store is, a folder of this run when None. `program` is what Python runs. `semantic` is the part of that
-    name: off but where a row is about it. Where it is on the data directory has the model already converted.
+    name: off but where a row is about it. Where it is on the data directory has the model already converted. `more`
+    are other settings, by section.
     """
 
     upstream_port: int
@@ -244,6 +258,7 @@ class AskOnce:
     access_log: bool = True
     program: tuple[str, ...] = PRODUCT
     semantic: Mapping[str, object] = field(default_factory=lambda: {"mode": "off"})
+    more: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     kind: str = "askonce"
 
     def command(self, port: int, workdir: Path) -> Command:
@@ -256,13 +271,16 @@ class AskOnce:
 
     def settings(self, port: int, data_dir: Path) -> dict[str, object]:
         store: dict[str, object] = {"data_dir": str(data_dir), "memory": self.memory}
-        return {
-            "server": {"host": "127.0.0.1", "port": port, "fast_lane": self.fast_lane, "readings": self.readings},
-            "upstreams": [{"name": "fake", "base_url": f"http://127.0.0.1:{self.upstream_port}/v1"}],
+        server = {"host": "127.0.0.1", "port": port, "fast_lane": self.fast_lane, "readings": self.readings}
+        parts: dict[str, dict[str, object]] = {
+            "server": server,
             "store": store if self.store is None else {**store, "url": self.store},
             "telemetry": {"access_log": self.access_log},
             "semantic": dict(self.semantic),
         }
+        upstreams = [{"name": "fake", "base_url": f"http://127.0.0.1:{self.upstream_port}/v1"}]
+        more = {name: {**parts.get(name, {}), **section} for name, section in self.more.items()}
+        return {"upstreams": upstreams, **parts, **more}
 
 
 def lend_model(data_dir: Path) -> None:
@@ -296,6 +314,13 @@ class Redis:
         if self.search and not module.exists():
             raise MissingError("this Redis has no query engine")
         return ("--loadmodule", str(module)) if self.search else ()
+
+
+def redis_command(port: int, *command: str) -> object:
+    """Send one command over a connection of its own; gives the reply."""
+    with redis.Redis(port=port) as client:
+        reply: object = client.execute_command(*command)
+        return reply
 
 
 NGINX = """\
@@ -398,25 +423,30 @@ class CacheLLM:
         return Command(serve, workdir, settings)
 
 
-def environment(name: str, requirement: str) -> Path:
-    """The `bin` of an environment that has the package, made when it is not there yet. Raises `MissingError`."""
+def tools() -> Path:
+    """The `bin` with the load testers of requirements.txt. Raises `MissingError`."""
+    return environment("tools", "-r", str(HERE / "requirements.txt"))
+
+
+def environment(name: str, *requirements: str) -> Path:
+    """The `bin` of an environment that has the packages, made when it is not there yet. Raises `MissingError`."""
     bin_dir = ENVIRONMENTS / name / "bin"
     ready = ENVIRONMENTS / f"{name}.ready"
     if ready.exists():
         return bin_dir
-    for step in ([sys.executable, "-m", "venv", "--clear", str(bin_dir.parent)], installer(bin_dir, requirement)):
+    for step in ([sys.executable, "-m", "venv", "--clear", str(bin_dir.parent)], installer(bin_dir, requirements)):
         if subprocess.run(step, capture_output=True).returncode:
-            raise MissingError(f"{requirement} could not be installed from PyPI")
+            raise MissingError(f"{' '.join(requirements)} could not be installed from PyPI")
     ready.touch()
     return bin_dir
 
 
-def installer(bin_dir: Path, requirement: str) -> list[str]:
+def installer(bin_dir: Path, requirements: tuple[str, ...]) -> list[str]:
     """uv where there is one: pip takes minutes over some of these trees."""
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if uv:
-        return [uv, "pip", "install", "--python", str(bin_dir / "python"), requirement]
-    return [str(bin_dir / "python"), "-m", "pip", "install", requirement]
+        return [uv, "pip", "install", "--python", str(bin_dir / "python"), *requirements]
+    return [str(bin_dir / "python"), "-m", "pip", "install", *requirements]
 
 
 def version_in(name: str, package: str) -> str:
