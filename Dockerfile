@@ -1,10 +1,9 @@
 # One image: the proxy, what it needs to match by meaning, and its model. Build: docker build -t askonce .
 #
 #   --build-arg PYTHON_IMAGE=...   another Python (3.11 to 3.14), by digest where you pin
-#   --build-arg WITH_MODEL=0       without the embedding model: mount one at /opt/askonce/model, or set
-#                                  ASKONCE_SEMANTIC__EMBEDDER__DIRECTORY to nothing and it is fetched into /var/lib/askonce
-#   --build-arg WITH_TORCH=1       with sentence-transformers, for models that are no BERT: 1.6 GB in place of 0.4. Name one
-#                                  in ASKONCE_SEMANTIC__EMBEDDER__DIRECTORY, or set that to nothing and it is fetched
+#   --build-arg WITH_MODEL=0       without the embedding model: mount one at /opt/askonce/model, or it is fetched into
+#                                  /var/lib/askonce
+#   --build-arg WITH_TORCH=1       with sentence-transformers, for models that are no BERT: 1.6 GB in place of 0.4
 #   --build-arg TORCH_INDEX=URL    ... and torch from there. Without it a PC gets the build with CUDA, over 6 GB;
 #                                  PyTorch's page on installing names the index of builds for the processor alone
 #
@@ -79,7 +78,6 @@ ENV PATH=/opt/askonce/bin:$PATH \
     XDG_DATA_HOME=/var/lib \
     ASKONCE_CONFIG=/etc/askonce/askonce.yaml \
     ASKONCE_SERVER__HOST=0.0.0.0 \
-    ASKONCE_SEMANTIC__EMBEDDER__DIRECTORY=/opt/askonce/model \
     ORT_DISABLE_TELEMETRY=1 \
     HF_HUB_OFFLINE=1
 

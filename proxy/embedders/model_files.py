@@ -57,6 +57,8 @@ class _MadeOf:
 
 async def prepare(model: str, directory: Path | None, data_dir: Path, identity: str, precision: str) -> ModelFiles:
     """Files for an engine. May take as long as a download. Raises CacheFailure, which says what to do."""
+    if directory is None and short_name(model) == DEFAULT_MODEL:
+        directory = shipped(precision)
     if directory is not None and (directory / "model.onnx").is_file():
         return await asyncio.to_thread(_as_it_is, directory)
     models = data_dir / "models"
@@ -91,6 +93,14 @@ def installed() -> Path | None:
         if (Path(place) / "model" / "model.safetensors").is_file():
             return Path(place) / "model"
     return None
+
+
+def shipped(precision: str) -> Path | None:
+    """The default model's folder beside the libraries, where an image has it: a graph, which is int8, or weights."""
+    folder = Path(sys.prefix) / "model"
+    if precision == "int8" and (folder / "model.onnx").is_file():
+        return folder
+    return folder if (folder / "model.safetensors").is_file() else None
 
 
 def weight_steps() -> int:

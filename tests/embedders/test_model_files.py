@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from proxy.embedders import model_files
+from proxy.embedders.model_fetch import DEFAULT_MODEL
 from proxy.embedders.model_files import dimensions_of, installed, prepare, weight_steps
 from proxy.errors import CacheFailure
 from tests.embedders.models import HIDDEN, tiny_model
@@ -92,6 +93,19 @@ async def test_a_ready_graph_is_used_as_it_is(tmp_path, source):
     files = await prepare("tiny", source, tmp_path / "data", "tiny/onnx/fp32/mean", "fp32")
     assert files.graph == source / "model.onnx"
     assert not (tmp_path / "data").exists()
+
+
+async def test_an_images_own_model_serves_where_no_directory_is_named(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tokenizer.json").write_bytes((source / "tokenizer.json").read_bytes())
+    (tmp_path / "model" / "model.onnx").write_bytes(b"anything")
+    data = tmp_path / "data"
+
+    files = await prepare(DEFAULT_MODEL, None, data, "default", "int8")
+    assert files.graph == tmp_path / "model" / "model.onnx"
+    assert (await prepare(DEFAULT_MODEL, source, data, "named", "int8")).graph == data / "models/named/model.onnx"
+    assert not data.joinpath("models", "default").exists()
 
 
 async def test_the_least_of_what_the_files_say_is_the_window(built, source):

@@ -113,13 +113,10 @@ redis://{{ include "askonce.part" (list . "redis") }}.{{ .Release.Namespace }}.s
 {{- end -}}
 {{- end }}
 
-{{/*
-The image names its own model's directory in its environment, which would win over the settings. Where these are about
-another model it is named anew, or taken back: a variable that is empty counts as not set.
-*/}}
+{{/* A variable and no setting, so that it also holds with a ConfigMap of the operator's own. */}}
 {{- define "askonce.modelVariable" -}}
-{{- $embedder := dig "semantic" "embedder" dict (include "askonce.given" . | fromYaml) -}}
-{{- if or $embedder.directory (ne .Values.modelCache.source "baked") $embedder.model $embedder.kind }}
+{{- if ne .Values.modelCache.source "baked" }}
+{{- $embedder := dig "semantic" "embedder" dict (include "askonce.given" . | fromYaml) }}
 - name: ASKONCE_SEMANTIC__EMBEDDER__DIRECTORY
   value: {{ $embedder.directory | default (include "askonce.modelDirectory" .) | quote }}
 {{- end }}

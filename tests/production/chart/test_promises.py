@@ -412,13 +412,14 @@ def test_spread_is_over_the_proxys_own_pods():
     assert all(each["labelSelector"]["matchLabels"] == labels for each in pod["topologySpreadConstraints"])
 
 
-def test_the_images_model_is_named_only_where_it_is_used():
+def test_a_models_directory_is_named_only_where_the_chart_mounts_one():
     name = "ASKONCE_SEMANTIC__EMBEDDER__DIRECTORY"
     assert name not in render().environment
     assert render(file="model-fetched").environment[name] == "/opt/askonce/model"
-    assert render(file="model-remote").environment[name] == ""
+    assert name not in render(file="model-remote").environment
     own = {"config": {"semantic": {"embedder": {"directory": "/models/mine"}}}}
-    assert render(own).environment[name] == "/models/mine"
+    assert name not in render(own).environment
+    assert render(own).settings["semantic"]["embedder"]["directory"] == "/models/mine"
 
 
 def test_onnxruntime_does_not_report_home():
