@@ -434,19 +434,23 @@ def environment(name: str, *requirements: str) -> Path:
     ready = ENVIRONMENTS / f"{name}.ready"
     if ready.exists():
         return bin_dir
-    for step in ([sys.executable, "-m", "venv", "--clear", str(bin_dir.parent)], installer(bin_dir, requirements)):
-        if subprocess.run(step, capture_output=True).returncode:
-            raise MissingError(f"{' '.join(requirements)} could not be installed from PyPI")
-    ready.touch()
-    return bin_dir
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(bin_dir.parent)], check=True, capture_output=True)
+    said = ""
+    for install in installers(bin_dir):
+        done = subprocess.run([*install, *requirements], capture_output=True, text=True)
+        if done.returncode == 0:
+            ready.touch()
+            return bin_dir
+        said = done.stderr.strip()[-300:]
+    raise MissingError(f"{' '.join(requirements)} could not be installed: {said}")
 
 
-def installer(bin_dir: Path, requirements: tuple[str, ...]) -> list[str]:
-    """uv where there is one: pip takes minutes over some of these trees."""
+def installers(bin_dir: Path) -> Iterator[list[str]]:
+    """uv where there is one, for pip takes minutes over some of these trees; pip where uv does not reach an index."""
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if uv:
-        return [uv, "pip", "install", "--python", str(bin_dir / "python"), *requirements]
-    return [str(bin_dir / "python"), "-m", "pip", "install", *requirements]
+        yield [uv, "pip", "install", "--python", str(bin_dir / "python")]
+    yield [str(bin_dir / "python"), "-m", "pip", "install"]
 
 
 def version_in(name: str, package: str) -> str:
